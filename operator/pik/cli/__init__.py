@@ -1,0 +1,1 @@
+"""The `pik` command: arguments in, text, table or JSON out."""

@@ -1,0 +1,1 @@
+"""Reconcilers: observe, plan, act, and one outcome."""

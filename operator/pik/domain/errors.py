@@ -1,0 +1,71 @@
+"""One error type a meaning; adapters translate into these, chained, and nobody above them sees another."""
+
+from __future__ import annotations
+
+
+class PikError(Exception):
+    """Base of every error that pik raises on purpose; its text is meant for a person."""
+
+
+class Unavailable(PikError):
+    """A service gave no answer, or not now; whether the call took effect is unknown."""
+
+
+class Throttled(Unavailable):
+    """A service asked to be called less often."""
+
+
+class Denied(PikError):
+    """The credentials in use may not do this."""
+
+
+class AlreadyExists(PikError):
+    """A conditional creation found something already there."""
+
+
+class NoSuchObject(PikError):
+    """There is no object under this key."""
+
+
+class Changed(PikError):
+    """A conditional replacement found another content than the one it was based on."""
+
+
+class NoSuchBucket(PikError):
+    """The bucket is not there."""
+
+
+class NoSuchTable(PikError):
+    """The index table is not there."""
+
+
+class Fenced(PikError):
+    """The index has moved to another generation, or is being rebuilt; read the generation again."""
+
+
+class NotReady(PikError):
+    """The stream cannot take or answer now (index being rebuilt, table gone); try again later."""
+
+
+class Overloaded(PikError):
+    """A bound on waiting work was reached; try again after `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Incomplete(PikError):
+    """A reading could not see everything that counts, so its answer would not be whole."""
+
+
+class Tampered(PikError):
+    """Raw data is not what was recorded of it."""
+
+
+class LeaseLost(PikError):
+    """Another holder has the lease now."""
+
+
+class InvalidExpression(PikError):
+    """A SQL expression of a user is not one that pik allows; the text says which part and why."""

@@ -1,0 +1,1 @@
+"""Local mode: manifests from a folder in place of a Kubernetes API."""

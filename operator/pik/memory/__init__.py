@@ -1,0 +1,1 @@
+"""Adapters that live in memory, for tests and simulation."""

@@ -1,0 +1,1 @@
+"""Pure decisions: what is asked and what was observed in, what to do out."""
