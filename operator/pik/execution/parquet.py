@@ -1,9 +1,8 @@
 """Segments as Parquet: one row per arrival, readable where it lies by DuckDB, Athena, Spark, Trino, pandas.
 
-Columns: row INT32, event_id, source, event_type, entity_id STRING, event_time TIMESTAMP(us, UTC),
-event_time_rest STRING (digits beyond microseconds), event_time_text STRING, received_time TIMESTAMP(us, UTC),
-received_time_rest STRING, ingest_time TIMESTAMP(us, UTC), idempotency_key, payload_sha256, fingerprint, outcome,
-winner, replay_of, attributes, data STRING. File metadata: `pik.format`, `pik.stream`, `pik.segment`, `pik.ingest_time`.
+`row` is INT32, `event_time`, `received_time` and `ingest_time` are TIMESTAMP(us, UTC), everything else is STRING;
+`…_rest` holds an instant's digits beyond microseconds. File metadata: `pik.format`, `pik.stream`, `pik.segment`,
+`pik.ingest_time`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pik.domain.arrivals import Arrival, Outcome, Row
 from pik.domain.errors import Tampered
-from pik.domain.instants import Instant, InvalidInstant, parse_instant
+from pik.domain.instants import Instant, parse_instant
 from pik.domain.segments import SegmentHead, parse_segment_id
 
 FORMAT = "1"
@@ -136,7 +135,7 @@ def read_head(metadata: dict[bytes, bytes] | None) -> SegmentHead:
         raise Tampered(f"not a segment's metadata: {error}") from error
 
 
-def _array(values: Sequence[Any], field: pa.Field[Any]) -> pa.Array[Any]:
+def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
     if field.type == _TIME:
         return pa.array(values, pa.int64()).cast(_TIME)
     if field.name == "data":
@@ -145,7 +144,7 @@ def _array(values: Sequence[Any], field: pa.Field[Any]) -> pa.Array[Any]:
     return pa.array(values, field.type)
 
 
-def _values(column: pa.ChunkedArray[Any], field: pa.Field[Any]) -> list[Any]:
+def _values(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:
     if field.type == _TIME:
         column = column.cast(pa.int64())
     if field.name == "data":

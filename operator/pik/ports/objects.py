@@ -1,0 +1,47 @@
+"""The bucket as the work sees it: conditional creation, exact reads, whole listings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from pik.domain.instants import Instant
+
+
+class ObjectInfo(msgspec.Struct, frozen=True):
+    key: str
+    size: int  # bytes
+    etag: str
+    last_modified: Instant  # whole seconds
+
+
+class StoredObject(msgspec.Struct, frozen=True):
+    body: bytes
+    etag: str
+    last_modified: Instant
+
+
+class ObjectStore(Protocol):
+    """One bucket. All calls raise `NoSuchBucket` when it is gone."""
+
+    async def create(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        """PUT with `If-None-Match: *`. Raises `AlreadyExists`."""
+        ...
+
+    async def replace(self, key: str, body: bytes, etag: str) -> None:
+        """PUT with `If-Match`. Raises `Changed`."""
+        ...
+
+    async def read(self, key: str) -> StoredObject:
+        """Raises `NoSuchObject`."""
+        ...
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """Raises `NoSuchObject`."""
+        ...
+
+    def list(self, prefix: str, start_after: str = "") -> AsyncIterator[ObjectInfo]:
+        """Every object under the prefix with a key after `start_after`, in key order, paged to the end."""
+        ...
