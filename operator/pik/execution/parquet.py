@@ -1,8 +1,8 @@
 """Segments as Parquet: one row per arrival, readable where it lies by DuckDB, Athena, Spark, Trino, pandas.
 
-`row` is INT32, `event_time`, `received_time` and `ingest_time` are TIMESTAMP(us, UTC), everything else is STRING;
-`…_rest` holds an instant's digits beyond microseconds. File metadata: `pik.format`, `pik.stream`, `pik.segment`,
-`pik.ingest_time`.
+`row` is INT32, `event_time`, `received_time` and `ingest_time` are TIMESTAMP(us, UTC), the rest is STRING;
+`…_rest` holds an instant's digits beyond microseconds. File metadata: `pik.format`, `pik.stream`,
+`pik.segment`, `pik.ingest_time`.
 """
 
 from __future__ import annotations
