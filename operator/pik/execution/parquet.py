@@ -149,7 +149,8 @@ def _values(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:
         column = column.cast(pa.int64())
     if field.name == "data":
         column = column.cast(pa.binary())
-    return column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _row(values: tuple[Any, ...]) -> Row:
