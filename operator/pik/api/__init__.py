@@ -1,0 +1,1 @@
+"""The three resources as models, their schema, rules and status vocabulary."""

@@ -1,0 +1,485 @@
+"""CaptureStream: what is captured and where it is kept."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from pik.api.common import (
+    ATOMIC,
+    Conditions,
+    Count,
+    DurationText,
+    Observed,
+    PrinterColumn,
+    RecordedInstant,
+    Resource,
+    Value,
+)
+from pik.api.mapping import EventMapping
+from pik.api.rules import Rule, frozen_optional, immutable, immutable_optional, rules
+from pik.api.targets import TargetType
+
+
+class BucketOrigin(StrEnum):
+    CREATE = "Create"
+    ADOPT = "Adopt"
+
+
+class EncryptionType(StrEnum):
+    S3_MANAGED = "S3Managed"
+    KMS = "KMS"
+
+
+class ObjectLockMode(StrEnum):
+    GOVERNANCE = "Governance"
+    COMPLIANCE = "Compliance"
+
+
+class DeletionPolicy(StrEnum):
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class Toggle(StrEnum):
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class Deduplication(StrEnum):
+    ON_WRITE = "OnWrite"
+    ON_READ = "OnRead"
+
+
+class CadenceKey(StrEnum):
+    ENTITY = "Entity"
+    SOURCE = "Source"
+    EVENT_TYPE = "EventType"
+    STREAM = "Stream"
+
+
+class AccessFrom(StrEnum):
+    SAME = "Same"
+    ALL = "All"
+
+
+class Approval(StrEnum):
+    NONE = "None"
+    REQUIRED = "Required"
+
+
+class DriftPolicy(StrEnum):
+    REPAIR = "Repair"
+    REPORT = "Report"
+
+
+class Bucket(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            immutable_optional("name"),
+            immutable("origin"),
+            Rule("self.origin != 'Adopt' || has(self.name)", "name is required when origin is Adopt", "name"),
+        )
+    )
+
+    name: (
+        Annotated[
+            str,
+            StringConstraints(
+                min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*[a-z0-9]$"
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Name of the S3 bucket. Absent: a name is derived, and appears in "
+        "status.storage.bucket. Immutable.",
+    )
+    origin: BucketOrigin = Field(
+        default=BucketOrigin.CREATE,
+        description="Create: pik makes the bucket, and refuses one that exists and is not its own. "
+        "Adopt: the bucket exists, and pik touches what lies under its prefix only. Immutable.",
+    )
+
+
+class Encryption(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "(self.type == 'KMS') == has(self.kmsKeyARN)",
+                "kmsKeyARN is required when type is KMS, and only then",
+                "kmsKeyARN",
+            )
+        )
+    )
+
+    type: EncryptionType = Field(
+        default=EncryptionType.S3_MANAGED,
+        description="S3Managed: keys that S3 holds (SSE-S3). KMS: the key named by kmsKeyARN (SSE-KMS).",
+    )
+    kmsKeyARN: (
+        Annotated[
+            str,
+            StringConstraints(
+                min_length=20,
+                max_length=512,
+                pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+$",
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None, description="ARN of the KMS key or alias that encrypts new objects. Only with type KMS."
+    )
+
+
+class ObjectLock(Value):
+    mode: ObjectLockMode = Field(
+        description="Governance: people with a special permission may shorten the lock. "
+        "Compliance: nobody may, and neither may this field be changed back."
+    )
+    days: Annotated[int, Field(ge=1, le=36500)] = Field(
+        description="Days from its writing during which an object cannot be removed. Never lowered under "
+        "Compliance."
+    )
+
+
+class Storage(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            immutable("prefix"),
+            immutable_optional("region"),
+            Rule(
+                "!has(oldSelf.objectLock) || oldSelf.objectLock.mode != 'Compliance' || "
+                "(has(self.objectLock) && self.objectLock.mode == 'Compliance' && self.objectLock.days "
+                ">= oldSelf.objectLock.days)",
+                "a Compliance lock cannot be removed, changed to Governance or shortened",
+                "objectLock",
+            ),
+            Rule(
+                "!has(self.objectLock) || !has(self.retentionDays) || self.objectLock.days <= "
+                "self.retentionDays",
+                "objectLock.days must not exceed retentionDays: a locked object cannot expire",
+                "objectLock",
+            ),
+            Rule(
+                "self.deletionPolicy != 'Delete' || self.bucket.origin == 'Create'",
+                "Delete is possible only with bucket.origin Create: pik deletes no bucket that it did "
+                "not make",
+                "deletionPolicy",
+            ),
+        )
+    )
+
+    bucket: Bucket = Field(
+        default=Bucket(),
+        description="The S3 bucket that holds the stream. Versioning is always on in it.",
+    )
+    prefix: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+([./]?[A-Za-z0-9_=-]+)*$"),
+    ] = Field(
+        description="What every key of this stream in the bucket begins with, before a slash. "
+        "Streams of one bucket have prefixes of their own. Immutable."
+    )
+    region: (
+        Annotated[str, StringConstraints(max_length=32, pattern=r"^[a-z]{2,}(-[a-z]+)+-[0-9]+$")] | None
+    ) = Field(
+        default=None,
+        description="AWS region of bucket and table. Absent: the region of pik's own configuration. "
+        "Immutable.",
+    )
+    encryption: Encryption = Field(default=Encryption(), description="How objects are encrypted at rest.")
+    objectLock: ObjectLock | None = Field(
+        default=None, description="S3 Object Lock of every raw object. Absent: objects are not locked."
+    )
+    retentionDays: Annotated[int, Field(ge=1, le=36500)] | None = Field(
+        default=None,
+        description="Days after which an event expires, counted from its ingest; raw and index together. "
+        "Absent: events are kept for good.",
+    )
+    deletionPolicy: DeletionPolicy = Field(
+        default=DeletionPolicy.RETAIN,
+        description="What becomes of bucket and table when this object is deleted. Retain: both stay. "
+        "Delete: both are removed with all their events (only with bucket.origin Create).",
+    )
+    tags: (
+        dict[
+            Annotated[str, StringConstraints(min_length=1, max_length=128)],
+            Annotated[str, StringConstraints(max_length=256)],
+        ]
+        | None
+    ) = Field(
+        default=None,
+        max_length=40,
+        description="Tags of what pik creates. Keys: 1 to 128 characters, not beginning with aws: or "
+        "pik.dev/.",
+        json_schema_extra=rules(
+            Rule("self.all(key, size(key) >= 1 && size(key) <= 128)", "keys must have 1 to 128 characters"),
+            Rule(
+                "self.all(key, !key.startsWith('aws:') && !key.startsWith('pik.dev/'))",
+                "keys must not begin with aws: or pik.dev/, which are reserved",
+            ),
+        ),
+    )
+
+
+class Index(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(immutable_optional("tableName"), immutable("deduplication"))
+    )
+
+    tableName: (
+        Annotated[str, StringConstraints(min_length=3, max_length=255, pattern=r"^[A-Za-z0-9_.-]+$")] | None
+    ) = Field(
+        default=None,
+        description="Name of the DynamoDB table. Absent: a name is derived, and appears in "
+        "status.index.table. Immutable.",
+    )
+    pointInTimeRecovery: Toggle = Field(
+        default=Toggle.ENABLED, description="DynamoDB's continuous backups of the table."
+    )
+    deduplication: Deduplication = Field(
+        default=Deduplication.ON_WRITE,
+        description="OnWrite: each event is decided by a conditional write and answered ACCEPTED, "
+        "DUPLICATE or CONFLICT at once. OnRead, for volume: it is answered RECORDED, and "
+        "the first-arrival rule is applied whenever the stream is read. Immutable.",
+    )
+
+
+class Ingest(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self.maxEventBytes <= self.maxBatchBytes",
+                "maxEventBytes must not exceed maxBatchBytes",
+                "maxEventBytes",
+            )
+        )
+    )
+
+    gateway: Toggle = Field(
+        default=Toggle.ENABLED, description="Whether the HTTP gateway takes events for this stream."
+    )
+    maxEventBytes: Annotated[int, Field(ge=256, le=10_485_760)] = Field(
+        default=262_144,
+        description="Largest event that is taken, in bytes of its JSON text (default 256 KiB).",
+    )
+    maxBatchBytes: Annotated[int, Field(ge=256, le=104_857_600)] = Field(
+        default=10_485_760,
+        description="Largest request that is taken, in bytes of its body (default 10 MiB).",
+    )
+
+
+class Expect(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule("has(self.every) || has(self.lateAfter)", "at least one of every and lateAfter is required"),
+            Rule(
+                "!has(self.every) || duration(self.every) > duration('0s')", "must be longer than 0s", "every"
+            ),
+        )
+    )
+
+    every: DurationText | None = Field(
+        default=None,
+        description="Cadence of the events, in UTC, such as 1h: a span without one is reported as a gap. "
+        "Hours, minutes and seconds. Absent: no gaps are reported.",
+    )
+    by: CadenceKey = Field(
+        default=CadenceKey.ENTITY,
+        description="What the cadence holds for: each entity, each source, each event type, or the "
+        "stream as a whole.",
+    )
+    lateAfter: DurationText | None = Field(
+        default=None,
+        description="An event is late when it became known more than this after its event time, such as 15m. "
+        "Hours, minutes and seconds. Absent: no event is counted as late.",
+    )
+
+
+class Access(Value):
+    from_: AccessFrom = Field(
+        default=AccessFrom.SAME,
+        alias="from",
+        description="Namespaces whose ReplayJobs and AggregateVersions may refer to this stream: "
+        "its own (Same) or every one (All).",
+    )
+
+
+class AllowedTarget(Value):
+    type: TargetType = Field(description="Type of the target that is allowed.")
+    address: (
+        Annotated[
+            str,
+            StringConstraints(
+                min_length=1, max_length=1024, pattern=r"^[a-z0-9]+://[^/*\s@?#]+(/[^*\s?#]*)?(/\*)?$"
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="The address that is allowed: the queue's URL for SQS, the URL for HTTP, "
+        "s3://bucket/prefix for S3. One that ends in /* allows every address below it. "
+        "Absent: every address of this type.",
+    )
+
+
+class ReplayPolicy(Value):
+    approval: Approval = Field(
+        default=Approval.NONE,
+        description="Whether a run must be approved by a person after its plan is shown.",
+    )
+    targets: Annotated[tuple[AllowedTarget, ...], Field(min_length=1, max_length=32)] | None = Field(
+        default=None,
+        description="Where replays may send to. Absent: anywhere that pik itself permits.",
+        json_schema_extra=ATOMIC,
+    )
+    maxEvents: Annotated[int, Field(ge=1, le=1_000_000_000_000)] | None = Field(
+        default=None, description="Most events that one replay may send. Absent: no bound."
+    )
+    maxEventsPerSecond: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="Most events a second that one replay may send, over all its shards. Absent: no bound.",
+    )
+
+
+class CaptureStreamSpec(Value):
+    storage: Storage = Field(description="Where events are kept, and for how long.")
+    index: Index = Field(default=Index(), description="The DynamoDB index over the stored events.")
+    mapping: EventMapping | None = Field(
+        default=None,
+        description="How rows of another form become events. Absent: events come in pik's own form or "
+        "as CloudEvents. Frozen once the first event is stored.",
+    )
+    ingest: Ingest = Field(default=Ingest(), description="How events come in.")
+    expect: Expect | None = Field(
+        default=None,
+        description="What regular arrival looks like, for `pik inspect`. Absent: nothing is expected.",
+    )
+    access: Access = Field(default=Access(), description="Which namespaces may refer to this stream.")
+    replayPolicy: ReplayPolicy = Field(
+        default=ReplayPolicy(),
+        description="Limits of the owner that no ReplayJob of this stream can exceed.",
+    )
+    driftPolicy: DriftPolicy = Field(
+        default=DriftPolicy.REPAIR,
+        description="What happens when bucket or table differ from this spec. Repair: they are set "
+        "right where no data can be lost by it. Report: the difference is listed in "
+        "status.drift only.",
+    )
+    suspend: bool = Field(
+        default=False,
+        description="While true, no event is taken and nothing is reconciled; what is stored stays.",
+    )
+
+
+class StorageStatus(Observed):
+    bucket: Annotated[str, StringConstraints(max_length=63)] | None = Field(
+        default=None, description="Name of the bucket in use."
+    )
+    prefix: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        default=None, description="Prefix in use, without a slash at its end."
+    )
+    owner: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="Owner that the bucket's owner record names: cluster/namespace/name."
+    )
+
+
+class IndexStatus(Observed):
+    table: Annotated[str, StringConstraints(max_length=255)] | None = Field(
+        default=None, description="Name of the table in use."
+    )
+
+
+class Counters(Observed):
+    events: Count | None = Field(
+        default=None, description="Events stored (first arrivals, where decided on write)."
+    )
+    duplicates: Count | None = Field(default=None, description="Arrivals answered DUPLICATE.")
+    conflicts: Count | None = Field(default=None, description="Arrivals answered CONFLICT.")
+    lastIngestTime: RecordedInstant | None = Field(
+        default=None, description="Ingest time of the newest arrival (RFC 3339, UTC)."
+    )
+    observedTime: RecordedInstant | None = Field(
+        default=None, description="When these figures were read (RFC 3339, UTC); at most once a minute."
+    )
+
+
+class DriftAction(StrEnum):
+    REPAIRED = "Repaired"
+    REPORTED = "Reported"
+
+
+class Drift(Observed):
+    resource: Annotated[str, StringConstraints(max_length=512)] = Field(
+        description="What differed: a bucket or table."
+    )
+    field: Annotated[str, StringConstraints(max_length=256)] = Field(description="Which of its settings.")
+    action: DriftAction = Field(description="What pik did about it.")
+    time: RecordedInstant = Field(description="When it was found (RFC 3339, UTC).")
+
+
+class CaptureStreamStatus(Observed):
+    observedGeneration: Count | None = Field(
+        default=None, description="The metadata.generation that this status speaks of."
+    )
+    conditions: Conditions = ()
+    streamID: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        default=None, description="Identity of the stream, minted in the bucket's owner record."
+    )
+    storage: StorageStatus | None = Field(default=None, description="The storage in use.")
+    index: IndexStatus | None = Field(default=None, description="The index in use.")
+    ingestURL: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="Where the gateway takes events for this stream."
+    )
+    firstIngestTime: RecordedInstant | None = Field(
+        default=None,
+        description="Ingest time of the first event (RFC 3339, UTC); from then on the mapping is frozen.",
+    )
+    counters: Counters | None = Field(
+        default=None, description="What was counted, as of counters.observedTime."
+    )
+    drift: tuple[Drift, ...] = Field(
+        default=(),
+        max_length=10,
+        description="The latest differences between the spec and AWS, newest first.",
+        json_schema_extra=ATOMIC,
+    )
+
+
+class CaptureStream(Resource):
+    """What is captured and where it is kept: a stream of events, its bucket and index, its owner's limits."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            frozen_optional(
+                "has(oldSelf.status) && has(oldSelf.status.firstIngestTime)",
+                "is frozen since the first event was stored: capture into a new stream instead",
+                "mapping",
+            )
+        )
+    )
+
+    KIND: ClassVar[str] = "CaptureStream"
+    PLURAL: ClassVar[str] = "capturestreams"
+    SHORT_NAME: ClassVar[str] = "cst"
+    COLUMNS: ClassVar[tuple[PrinterColumn, ...]] = (
+        PrinterColumn(name="Ready", type="string", jsonPath='.status.conditions[?(@.type=="Ready")].status'),
+        PrinterColumn(name="Reason", type="string", jsonPath='.status.conditions[?(@.type=="Ready")].reason'),
+        PrinterColumn(name="Bucket", type="string", jsonPath=".status.storage.bucket"),
+        PrinterColumn(name="Events", type="integer", jsonPath=".status.counters.events"),
+        PrinterColumn(name="Last event", type="date", jsonPath=".status.counters.lastIngestTime"),
+        PrinterColumn(name="Age", type="date", jsonPath=".metadata.creationTimestamp"),
+        PrinterColumn(name="Conflicts", type="integer", jsonPath=".status.counters.conflicts", wide=True),
+        PrinterColumn(
+            name="Message",
+            type="string",
+            jsonPath='.status.conditions[?(@.type=="Ready")].message',
+            wide=True,
+        ),
+    )
+
+    spec: CaptureStreamSpec = Field(description="What is wanted.")
+    status: CaptureStreamStatus = Field(default_factory=CaptureStreamStatus, description="What is.")

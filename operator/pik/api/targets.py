@@ -1,0 +1,77 @@
+"""Where a replay sends to. Each type has a member of its own, named by `type`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from pik.api.common import Value
+from pik.api.rules import Rule, rules
+
+
+class TargetType(StrEnum):
+    SQS = "SQS"
+    HTTP = "HTTP"
+    S3 = "S3"
+
+
+class S3Format(StrEnum):
+    PARQUET = "Parquet"
+    NDJSON = "NDJSON"
+
+
+HttpURL = Annotated[
+    str, StringConstraints(min_length=8, max_length=2048, pattern=r"^https?://[^/@\s?#]+(/[^\s#]*)?$")
+]
+QueueURL = Annotated[
+    str,
+    StringConstraints(
+        min_length=8,
+        max_length=1024,
+        pattern=r"^https?://[^/@\s?#]+/([^/\s?#]+/)*[A-Za-z0-9_-]{1,80}(\.fifo)?$",
+    ),
+]
+
+
+class SQSTarget(Value):
+    queueURL: QueueURL = Field(
+        description="URL of the queue. One that ends in .fifo keeps each entity's order; a standard "
+        "queue keeps none."
+    )
+
+
+class HTTPTarget(Value):
+    url: HttpURL = Field(description="http or https URL that each event is posted to as a CloudEvent.")
+
+
+class S3Target(Value):
+    bucket: Annotated[
+        str,
+        StringConstraints(
+            min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*[a-z0-9]$"
+        ),
+    ] = Field(description="Bucket that the slice is written to.")
+    prefix: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+([./]?[A-Za-z0-9_=-]+)*$"),
+    ] = Field(description="What the keys of the written objects begin with, before a slash.")
+    format: S3Format = Field(default=S3Format.PARQUET, description="Form of the written objects.")
+
+
+class Target(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "(self.type == 'SQS') == has(self.sqs) && (self.type == 'HTTP') == has(self.http)"
+                " && (self.type == 'S3') == has(self.s3)",
+                "must have the member that type names and no other: sqs for SQS, http for HTTP, s3 for S3",
+            )
+        )
+    )
+
+    type: TargetType = Field(description="Type of the target; the member of this name says where it is.")
+    sqs: SQSTarget | None = Field(default=None, description="The queue, with type SQS.")
+    http: HTTPTarget | None = Field(default=None, description="The endpoint, with type HTTP.")
+    s3: S3Target | None = Field(default=None, description="The place in S3, with type S3.")
