@@ -1,0 +1,1 @@
+"""Capture: arrivals in, one durable answer each (design: Write protocol)."""

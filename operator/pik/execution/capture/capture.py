@@ -1,0 +1,157 @@
+"""Group commit: concurrent requests share a segment, and each is answered when its events are durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.errors import NotReady, Overloaded, PikError
+from pik.execution.capture.answers import Answer, Attempt, Item, Request, rejected
+from pik.execution.capture.landing import Landing
+from pik.execution.capture.on_read import OnRead
+from pik.execution.capture.on_write import OnWrite
+from pik.execution.capture.settings import CaptureSettings
+from pik.execution.stream import Deduplication, Stream
+
+
+class Capture:
+    """One writer of one stream. Belongs to one event loop."""
+
+    def __init__(self, stream: Stream, settings: CaptureSettings | None = None) -> None:
+        self._stream = stream
+        self._settings = settings or CaptureSettings()
+        landing = Landing(stream, self._settings)
+        self._protocol = (
+            OnWrite(stream, self._settings, landing)
+            if stream.deduplication is Deduplication.ON_WRITE
+            else OnRead(stream, self._settings, landing)
+        )
+        self._queue: deque[Item] = deque()
+        self._stragglers: deque[Item] = deque()
+        self._parked: dict[str, list[Item]] = {}  # items about an event of a commit under way
+        self._busy: set[str] = set()  # event ids of commits under way
+        self._waiting = 0  # events taken and not answered
+        self._waiting_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def ingest(self, arrivals: Sequence[Arrival | Rejection]) -> list[Answer]:
+        """One answer for each, in order, once all of them are durable.
+
+        Raises `Overloaded` (nothing was taken), `NotReady` and `Unavailable` (some may be durable; sent
+        again they are answered DUPLICATE, or as if for the first time). Cancelling the caller does not
+        cancel what was taken.
+        """
+        if self._closed:
+            raise NotReady("this writer is shutting down")
+        answers = [rejected(a) if isinstance(a, Rejection) else None for a in arrivals]
+        request = Request(answers, answers.count(None), asyncio.get_running_loop().create_future())
+        items = [
+            Item(arrival, request, position)
+            for position, arrival in enumerate(arrivals)
+            if isinstance(arrival, Arrival)
+        ]
+        if items:
+            self._admit(items)
+            self._queue.extend(items)
+            self._wake()
+            await asyncio.shield(request.done)
+        return [answer for answer in request.answers if answer is not None]
+
+    def _admit(self, items: list[Item]) -> None:
+        size = sum(len(item.arrival.data) for item in items)
+        full = self._waiting + len(items) > self._settings.max_waiting
+        heavy = self._waiting_bytes + size > self._settings.max_waiting_bytes
+        # a request larger than the bound is taken when nothing waits: else it could never be
+        if self._waiting and (full or heavy):
+            raise Overloaded(f"{self._waiting} events wait to be written", retry_after=1.0)
+        self._waiting += len(items)
+        self._waiting_bytes += size
+
+    async def drain(self) -> None:
+        """Returns when everything that was taken has been answered."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def close(self) -> None:
+        """Takes nothing more and drains."""
+        self._closed = True
+        await self.drain()
+
+    def _wake(self) -> None:
+        while len(self._tasks) < self._settings.commits and (self._queue or self._stragglers):
+            task = asyncio.get_running_loop().create_task(self._commit())
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+            if not (self._stragglers or len(self._queue) > self._settings.max_rows):
+                return  # one task takes all that waits
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._wake()
+
+    async def _commit(self) -> None:
+        if len(self._queue) < self._settings.max_rows and not self._stragglers:
+            await self._stream.clock.sleep(self._settings.linger)
+        batch = self._take()
+        if not batch:
+            return
+        ids = {item.arrival.event_id for item in batch}
+        self._busy |= ids
+        try:
+            attempt = await self._protocol.commit(batch)
+        except Exception as error:
+            self._fail(batch, error)
+            if not isinstance(error, PikError):
+                raise
+        else:
+            self._settle(attempt)
+        finally:
+            self._busy -= ids
+            for event_id in ids & self._parked.keys():
+                self._queue.extend(self._parked.pop(event_id))
+
+    def _take(self) -> list[Item]:
+        """The next segment's items: stragglers alone, else what came first, without two commits about one
+        event at a time."""
+        queue = self._stragglers or self._queue
+        batch: list[Item] = []
+        size = 0
+        while queue and len(batch) < self._settings.max_rows and size < self._settings.max_bytes:
+            item = queue.popleft()
+            if item.request.done.done():  # another part of the request failed
+                self._forget(item)
+            elif item.arrival.event_id in self._busy:
+                self._parked.setdefault(item.arrival.event_id, []).append(item)
+            else:
+                batch.append(item)
+                size += len(item.arrival.data)
+        return batch
+
+    def _settle(self, attempt: Attempt) -> None:
+        for item, answer in attempt.answers:
+            self._forget(item)
+            request = item.request
+            request.answers[item.position] = answer
+            request.missing -= 1
+            if request.missing == 0 and not request.done.done():
+                request.done.set_result(None)
+        for item in attempt.left:
+            if item.turns > self._settings.restarts:
+                self._fail([item], NotReady("the index kept changing; try again later"))
+            else:
+                (self._stragglers if item.straggler else self._queue).append(item)
+
+    def _fail(self, items: Sequence[Item], error: Exception) -> None:
+        for item in items:
+            self._forget(item)
+            if not item.request.done.done():
+                item.request.done.set_exception(error)
+                item.request.done.exception()  # the caller may be gone: then nobody else retrieves it
+
+    def _forget(self, item: Item) -> None:
+        self._waiting -= 1
+        self._waiting_bytes -= len(item.arrival.data)

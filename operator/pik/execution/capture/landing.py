@@ -1,0 +1,117 @@
+"""Steps 4 and 5 of the write protocol: the segment, then its manifest row, never side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from pik.domain.arrivals import Row
+from pik.domain.errors import AlreadyExists, Fenced, NoSuchTable, NotReady, Unavailable
+from pik.domain.instants import Instant
+from pik.domain.layout import segment_id
+from pik.domain.segments import SegmentEntry, SegmentHead, SegmentID
+from pik.execution.capture.settings import CaptureSettings
+from pik.execution.generations import newest_record
+from pik.execution.reading.describe import describe_rows
+from pik.execution.retrying import until_answered
+from pik.execution.stream import Stream
+
+_PARQUET = "application/vnd.apache.parquet"
+
+
+class Voided(Exception):
+    """Another writer put a void at the segment's key: each of its events starts again."""
+
+
+class Landing:
+    """Names, writes and registers the segments of one writer."""
+
+    def __init__(self, stream: Stream, settings: CaptureSettings) -> None:
+        self._stream = stream
+        self._settings = settings
+        self._last_stamp = 0
+
+    def fresh(self, generation: int) -> SegmentHead:
+        """The head of a segment with an id that was never used before. Stamps of one writer only grow, so
+        that its own arrivals are ordered as they came."""
+        stamp = max(self._stream.clock.now().micros, self._last_stamp + 1)
+        self._last_stamp = stamp
+        identity = segment_id(Instant(stamp), self._stream.entropy.hex(20), generation)
+        return SegmentHead(self._stream.layout.stream_id, identity, Instant(stamp))
+
+    async def land(self, head: SegmentHead, rows: Sequence[Row]) -> SegmentEntry:
+        """PUTs the segment (step 4). Raises `Voided`, or `Unavailable` after voiding our own key, so that
+        what was given up cannot land later."""
+        stream, settings = self._stream, self._settings
+        key = stream.layout.segment(head.segment)
+        body = await stream.offload(stream.codec.encode, head, rows)
+        digest = sha256(body).hexdigest()
+
+        async def put(content: bytes) -> bool:
+            """Whether the object at the key is this content."""
+            try:
+                await stream.objects.create(key, content, _PARQUET)
+            except AlreadyExists:
+                return (await stream.objects.read(key)).body == content
+            return True
+
+        try:
+            landed = await until_answered(stream.clock, settings.patience, lambda: put(body))
+        except Unavailable:
+            void = await stream.offload(stream.codec.encode, head, [])
+            if await put(void):
+                raise
+            landed = sha256((await stream.objects.read(key)).body).hexdigest() == digest
+        if not landed:
+            raise Voided(key)
+        return describe_rows(
+            head, rows, key=key, sha256=digest, size=len(body), known_from=await self._known_from(head, key)
+        )
+
+    async def _known_from(self, head: SegmentHead, key: str) -> Instant:
+        late = self._stream.clock.now().micros - head.ingest_time.micros > self._settings.settle * 1e6
+        if not late:
+            return head.ingest_time
+        info = await until_answered(
+            self._stream.clock, self._settings.patience, lambda: self._stream.objects.stat(key)
+        )
+        landed_late = info.last_modified.micros - head.ingest_time.micros > self._settings.settle * 1e6
+        return info.last_modified if landed_late else head.ingest_time
+
+    async def register(self, entry: SegmentEntry) -> bool:
+        """Writes the manifest row (step 5). False: the index moved on without this segment, so that nothing
+        in it may be answered and all of its events start again.
+
+        Where the newer generation's record lists the segment, it counts for good and the rebuilding process
+        writes its manifest row: then its rows stand. Raises `NotReady` while that record is not there yet.
+        """
+        stream = self._stream
+        generation = entry.segment.generation
+        try:
+            await until_answered(
+                stream.clock, self._settings.patience, lambda: stream.index.put_segment(entry, generation)
+            )
+        except NoSuchTable as error:
+            raise NotReady("the index table is gone: run `pik reindex`") from error
+        except Fenced as error:
+            record = await until_answered(
+                stream.clock, self._settings.patience, lambda: newest_record(stream)
+            )
+            if record is None or record.number <= generation:
+                raise NotReady("the index is being rebuilt") from error
+            return entry.segment in record.counting
+        return True
+
+    async def void(self, segment: SegmentID) -> None:
+        """Takes another writer's key, so that its segment cannot land any more; it may have landed."""
+        head = SegmentHead(self._stream.layout.stream_id, segment, Instant(segment.stamp_millis * 1000))
+        body = await self._stream.offload(self._stream.codec.encode, head, [])
+        key = self._stream.layout.segment(segment)
+
+        async def put() -> None:
+            try:
+                await self._stream.objects.create(key, body, _PARQUET)
+            except AlreadyExists:
+                return
+
+        await until_answered(self._stream.clock, self._settings.patience, put)

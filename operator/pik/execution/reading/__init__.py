@@ -1,0 +1,1 @@
+"""Reading a stream whole: snapshots, and its arrivals and events as relations."""

@@ -1,0 +1,72 @@
+"""A segment's manifest row, from its rows or its bytes alone (law 1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from pik.domain.arrivals import Outcome, Row
+from pik.domain.errors import Tampered
+from pik.domain.instants import Instant
+from pik.domain.segments import MAX_LISTED, SegmentEntry, SegmentHead, TimeRange
+from pik.ports.segments import SegmentCodec
+
+SETTLE = 60.0  # seconds that a segment may land after its stamp and still be known from its stamp
+
+# REPLAYED rows of an OnRead stream may be events too: an unknown id becomes the event.
+_MAYBE_EVENTS = (Outcome.ACCEPTED, Outcome.RECORDED, Outcome.REPLAYED)
+
+
+def describe_segment(
+    key: str, body: bytes, codec: SegmentCodec, last_modified: Instant, settle: float = SETTLE
+) -> SegmentEntry:
+    """The manifest row of a landed segment. Raises `Tampered` where the bytes are not a segment."""
+    try:
+        head, rows = codec.decode(body)
+    except Tampered as error:
+        raise Tampered(f"{key}: {error}") from error
+    return describe_rows(
+        head,
+        rows,
+        key=key,
+        sha256=sha256(body).hexdigest(),
+        size=len(body),
+        known_from=known_from(head.ingest_time, last_modified, settle),
+    )
+
+
+def describe_rows(
+    head: SegmentHead, rows: Sequence[Row], *, key: str, sha256: str, size: int, known_from: Instant
+) -> SegmentEntry:
+    """The manifest row of a segment whose rows are at hand. `size` in bytes."""
+    arrivals = [row.arrival for row in rows if row.outcome in _MAYBE_EVENTS]
+    sources = {arrival.source for arrival in arrivals}
+    event_types = {arrival.event_type for arrival in arrivals}
+    return SegmentEntry(
+        segment=head.segment,
+        key=key,
+        sha256=sha256,
+        bytes=size,
+        rows=len(rows),
+        ingest_time=head.ingest_time,
+        known_from=known_from,
+        event_time=_range(arrival.event_time for arrival in arrivals),
+        received_time=_range(a.received_time for a in arrivals if a.received_time is not None),
+        outcomes=dict(sorted(Counter(row.outcome.value for row in rows).items())),
+        sources=tuple(sorted(sources)) if len(sources) <= MAX_LISTED else (),
+        event_types=tuple(sorted(event_types)) if len(event_types) <= MAX_LISTED else (),
+        sources_complete=len(sources) <= MAX_LISTED,
+        event_types_complete=len(event_types) <= MAX_LISTED,
+    )
+
+
+def known_from(ingest_time: Instant, last_modified: Instant, settle: float) -> Instant:
+    """From when on a segment is known: its stamp, or its LastModified if it landed long after its stamp."""
+    landed_late = last_modified.micros - ingest_time.micros > settle * 1_000_000
+    return last_modified if landed_late else ingest_time
+
+
+def _range(instants: Iterable[Instant]) -> TimeRange | None:
+    ordered = list(instants)
+    return TimeRange(min(ordered), max(ordered)) if ordered else None

@@ -1,0 +1,155 @@
+"""Rebuilding the index from raw alone (design: Write protocol, Reindex); also what makes a new stream ready."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+
+import msgspec
+
+from pik.domain.arrivals import Outcome, Row
+from pik.domain.errors import AlreadyExists, Fenced, NoSuchObject, NotReady, Tampered
+from pik.domain.instants import Instant
+from pik.domain.retention import is_expired
+from pik.domain.segments import GenerationRecord, SegmentID
+from pik.execution.generations import newest_record
+from pik.execution.reading.describe import SETTLE, describe_rows, known_from
+from pik.execution.retrying import Patience, until_answered
+from pik.execution.stream import Deduplication, Stream
+from pik.ports.index import Reservation
+
+_BATCH = 1_000
+
+
+class Reindexed(msgspec.Struct, frozen=True):
+    """What a reindex did."""
+
+    generation: int
+    segments: int
+    events: int  # ACCEPTED or RECORDED rows of the segments that count
+    arrivals: int  # all rows
+    missing: tuple[str, ...]  # keys of segments that count and are gone
+
+
+async def reindex(
+    stream: Stream,
+    ensure_table: Callable[[], Awaitable[None]],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    attempts: int = 5,
+) -> Reindexed:
+    """Makes the index of the next generation from raw, and lets writers in when it is whole.
+
+    Raises `NotReady` where other reindexers keep coming in between, `Tampered` where an object that counts
+    is not a segment (naming it), and `Unavailable`; started again it begins anew and harms nothing.
+    """
+    for _ in range(attempts):
+        try:
+            return await _build(stream, ensure_table, progress)
+        except Fenced:
+            continue
+    raise NotReady(f"other processes keep rebuilding the index of {stream.namespace}/{stream.name}")
+
+
+async def _build(
+    stream: Stream, ensure_table: Callable[[], Awaitable[None]], progress: Callable[[int, int], None]
+) -> Reindexed:
+    patience = Patience()
+    nonce = stream.entropy.hex(32)
+    newest = await until_answered(stream.clock, patience, lambda: newest_record(stream))
+    number = newest.number + 1 if newest else 1
+    await until_answered(stream.clock, patience, ensure_table)
+    await until_answered(stream.clock, patience, lambda: stream.index.fence(number, nonce))
+    counting = await until_answered(stream.clock, patience, lambda: _counting(stream, newest))
+    record = GenerationRecord(number, nonce, tuple(counting))
+    await until_answered(stream.clock, patience, lambda: _create(stream, record))
+    events = arrivals = 0
+    missing = []
+    for done, segment in enumerate(counting):
+        progress(done, len(counting))
+        rows = await _rebuild(stream, record, segment, patience)
+        if rows is None:
+            missing.append(stream.layout.segment(segment))
+            continue
+        events += sum(row.outcome in (Outcome.ACCEPTED, Outcome.RECORDED) for row in rows)
+        arrivals += len(rows)
+    progress(len(counting), len(counting))
+    await until_answered(stream.clock, patience, lambda: stream.index.set_ready(number, nonce))
+    return Reindexed(number, len(counting), events, arrivals, tuple(missing))
+
+
+async def _counting(stream: Stream, newest: GenerationRecord | None) -> list[SegmentID]:
+    """The segments that count from before the next record: the newest record's own list, but for what is
+    past retention, and those of its generation that have landed. What is in the list and gone stays in it:
+    a removed object must not be forgotten because the index was rebuilt."""
+    now = stream.clock.now()
+    counting = {
+        segment
+        for segment in (newest.counting if newest else ())
+        if not is_expired(Instant(segment.stamp_millis * 1000), stream.retention_days, now)
+    }
+    generation = newest.number if newest else 0
+    async for info in stream.objects.list(stream.layout.raw):
+        segment = stream.layout.segment_of(info.key)
+        if segment.generation == generation:
+            counting.add(segment)
+    return sorted(counting)
+
+
+async def _create(stream: Stream, record: GenerationRecord) -> None:
+    key = stream.layout.generation(record.number)
+    try:
+        await stream.objects.create(key, msgspec.json.encode(record))
+    except AlreadyExists as error:
+        stored = await stream.objects.read(key)
+        if msgspec.json.decode(stored.body, type=GenerationRecord).nonce != record.nonce:
+            raise Fenced(f"another reindex made generation {record.number}") from error
+
+
+async def _rebuild(
+    stream: Stream, record: GenerationRecord, segment: SegmentID, patience: Patience
+) -> list[Row] | None:
+    """The manifest row and the index entries of one segment. None where its object is gone."""
+    key = stream.layout.segment(segment)
+    try:
+        stored = await until_answered(stream.clock, patience, lambda: stream.objects.read(key))
+    except NoSuchObject:
+        return None
+    try:
+        head, rows = await stream.offload(stream.codec.decode, stored.body)
+    except Tampered as error:
+        raise Tampered(f"{key}: {error}") from error
+    entry = describe_rows(
+        head,
+        rows,
+        key=key,
+        sha256=sha256(stored.body).hexdigest(),
+        size=len(stored.body),
+        known_from=known_from(head.ingest_time, stored.last_modified, SETTLE),
+    )
+    await until_answered(
+        stream.clock,
+        patience,
+        lambda: stream.index.rebuild_segment(entry, record.number, record.nonce),
+    )
+    if stream.deduplication is Deduplication.ON_WRITE:
+        winners = [
+            Reservation(
+                row.arrival.event_id,
+                row.arrival.fingerprint,
+                segment,
+                row.row,
+                record.number,
+                row.arrival.entity_id,
+                row.arrival.event_time,
+            )
+            for row in rows
+            if row.outcome is Outcome.ACCEPTED
+        ]
+        for start in range(0, len(winners), _BATCH):
+            batch = winners[start : start + _BATCH]
+            await until_answered(
+                stream.clock,
+                patience,
+                lambda batch=batch: stream.index.put_winners(batch),  # type: ignore[misc]
+            )
+    return rows
