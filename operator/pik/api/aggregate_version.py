@@ -16,6 +16,7 @@ from pik.api.common import (
     Name,
     Observed,
     PrinterColumn,
+    RecordedInstant,
     Resource,
     Sha256,
     SqlCondition,
@@ -146,7 +147,7 @@ class AggregateVersionStatus(Observed):
         default=None, description="The metadata.generation that this status speaks of."
     )
     conditions: Conditions = ()
-    asOf: InstantText | None = Field(
+    asOf: RecordedInstant | None = Field(
         default=None, description="Instant up to which events were known (RFC 3339, UTC)."
     )
     version: Sha256 | None = Field(

@@ -9,9 +9,11 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from pik.api.common import (
     ATOMIC,
+    BucketName,
     Conditions,
     Count,
     DurationText,
+    KeyPrefix,
     Observed,
     PrinterColumn,
     RecordedInstant,
@@ -20,7 +22,7 @@ from pik.api.common import (
 )
 from pik.api.mapping import EventMapping
 from pik.api.rules import Rule, frozen_optional, immutable, immutable_optional, rules
-from pik.api.targets import TargetType
+from pik.api.targets import AllowedTarget
 
 
 class BucketOrigin(StrEnum):
@@ -84,15 +86,7 @@ class Bucket(Value):
         )
     )
 
-    name: (
-        Annotated[
-            str,
-            StringConstraints(
-                min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*[a-z0-9]$"
-            ),
-        ]
-        | None
-    ) = Field(
+    name: BucketName | None = Field(
         default=None,
         description="Name of the S3 bucket. Absent: a name is derived, and appears in "
         "status.storage.bucket. Immutable.",
@@ -176,10 +170,7 @@ class Storage(Value):
         default=Bucket(),
         description="The S3 bucket that holds the stream. Versioning is always on in it.",
     )
-    prefix: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+([./]?[A-Za-z0-9_=-]+)*$"),
-    ] = Field(
+    prefix: KeyPrefix = Field(
         description="What every key of this stream in the bucket begins with, before a slash. "
         "Streams of one bucket have prefixes of their own. Immutable."
     )
@@ -305,24 +296,6 @@ class Access(Value):
         alias="from",
         description="Namespaces whose ReplayJobs and AggregateVersions may refer to this stream: "
         "its own (Same) or every one (All).",
-    )
-
-
-class AllowedTarget(Value):
-    type: TargetType = Field(description="Type of the target that is allowed.")
-    address: (
-        Annotated[
-            str,
-            StringConstraints(
-                min_length=1, max_length=1024, pattern=r"^[a-z0-9]+://[^/*\s@?#]+(/[^*\s?#]*)?(/\*)?$"
-            ),
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="The address that is allowed: the queue's URL for SQS, the URL for HTTP, "
-        "s3://bucket/prefix for S3. One that ends in /* allows every address below it. "
-        "Absent: every address of this type.",
     )
 
 

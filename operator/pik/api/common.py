@@ -44,6 +44,13 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DN
 Namespace = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DNS_1123_LABEL)]
 Sha256 = Annotated[str, StringConstraints(min_length=64, max_length=64, pattern=SHA_256)]
 FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=FIELD_PATH)]
+BucketName = Annotated[str, StringConstraints(min_length=3, max_length=63, pattern=DNS_1123_SUBDOMAIN)]
+KeyPrefix = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+([./][A-Za-z0-9_=-]+)*$"),
+]
+"""What S3 keys begin with: no slash at either end, no empty part, no dot before or after a slash."""
+
 SqlExpression = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 SqlCondition = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]

@@ -12,7 +12,6 @@ from pik.api.common import (
     SET,
     Conditions,
     Count,
-    InstantText,
     Observed,
     PrinterColumn,
     RecordedInstant,
@@ -241,7 +240,7 @@ class RunStatus(Observed):
 
 class PlanStatus(Observed):
     hash: Sha256 = Field(description="Identity of the plan: what is sent, and in which order.")
-    asOf: InstantText = Field(description="Ingest time up to which the stream was read (RFC 3339, UTC).")
+    asOf: RecordedInstant = Field(description="Ingest time up to which the stream was read (RFC 3339, UTC).")
     segments: Count | None = Field(default=None, description="Segments that hold the slice.")
     matched: Count | None = Field(default=None, description="Events in the slice.")
     bytes: Count | None = Field(default=None, description="Bytes of their payloads.")

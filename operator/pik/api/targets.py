@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from pik.api.common import Value
+from pik.api.common import BucketName, KeyPrefix, Value
 from pik.api.rules import Rule, rules
 
 
@@ -22,17 +22,57 @@ class S3Format(StrEnum):
     NDJSON = "NDJSON"
 
 
+_HOST = r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+_PRINTABLE_BUT_HASH = r'[!-"$-~]'
+_PRINTABLE_BUT_HASH_AND_STAR = r'[!-"$-)+-~]'
+
 HttpURL = Annotated[
-    str, StringConstraints(min_length=8, max_length=2048, pattern=r"^https?://[^/@\s?#]+(/[^\s#]*)?$")
+    str,
+    StringConstraints(
+        min_length=8, max_length=2048, pattern=rf"^https?://{_HOST}(/{_PRINTABLE_BUT_HASH}*)?$"
+    ),
 ]
+"""http or https, no user in it, no fragment."""
+
 QueueURL = Annotated[
     str,
     StringConstraints(
         min_length=8,
         max_length=1024,
-        pattern=r"^https?://[^/@\s?#]+/([^/\s?#]+/)*[A-Za-z0-9_-]{1,80}(\.fifo)?$",
+        pattern=rf"^https?://{_HOST}/([A-Za-z0-9_-]+/)*[A-Za-z0-9_-]{{1,80}}(\.fifo)?$",
     ),
 ]
+AllowedAddress = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=1024,
+        pattern=rf"^(https?://{_HOST}|s3://[a-z0-9.-]+)(/{_PRINTABLE_BUT_HASH_AND_STAR}*)?(/\*)?$",
+    ),
+]
+"""An address, or with `/*` at its end every address below one."""
+
+
+class AllowedTarget(Value):
+    """A target that replays may have."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.address) || (self.type == 'S3') == self.address.startsWith('s3://')",
+                "must begin with s3:// for type S3, and with http:// or https:// for the others",
+                "address",
+            )
+        )
+    )
+
+    type: TargetType = Field(description="Type of the target that is allowed.")
+    address: AllowedAddress | None = Field(
+        default=None,
+        description="The address that is allowed: the queue's URL for SQS, the URL for HTTP, "
+        "s3://bucket/prefix for S3. One that ends in /* allows every address below it. "
+        "Absent: every address of this type.",
+    )
 
 
 class SQSTarget(Value):
@@ -47,16 +87,8 @@ class HTTPTarget(Value):
 
 
 class S3Target(Value):
-    bucket: Annotated[
-        str,
-        StringConstraints(
-            min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*[a-z0-9]$"
-        ),
-    ] = Field(description="Bucket that the slice is written to.")
-    prefix: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+([./]?[A-Za-z0-9_=-]+)*$"),
-    ] = Field(description="What the keys of the written objects begin with, before a slash.")
+    bucket: BucketName = Field(description="Bucket that the slice is written to.")
+    prefix: KeyPrefix = Field(description="What the keys of the written objects begin with, before a slash.")
     format: S3Format = Field(default=S3Format.PARQUET, description="Form of the written objects.")
 
 
