@@ -1,9 +1,9 @@
 """Conditions and reasons: every word that a status can carry, with a sentence each (the documentation is
 generated from these), and how a condition is set.
 
-Polarity follows the Kubernetes API conventions and kstatus: `Reconciling` and `Stalled` are present only while
-they are true, and so are `Suspended` and `Failed`. While a person is waited for, a ReplayJob has neither Ready
-nor Reconciling nor Stalled, so that nobody who waits for it times out.
+Polarity follows the Kubernetes API conventions and kstatus: `Reconciling` and `Stalled` are present only
+while they are true, and so are `Suspended` and `Failed`. While a person is waited for, a ReplayJob has
+neither Ready nor Reconciling nor Stalled, so that nobody who waits for it times out.
 """
 
 from __future__ import annotations
@@ -245,8 +245,8 @@ def with_condition(
 ) -> tuple[StatusCondition, ...]:
     """The conditions with this one set, in the order of ConditionType. `status` None is Unknown.
 
-    lastTransitionTime (whole seconds) is kept while the status stays the same. A type that is present only when
-    true is taken away when it is false, and refused as Unknown (ValueError).
+    lastTransitionTime (whole seconds) is kept while the status stays the same. A type that is present only
+    when true is taken away when it is false, and refused as Unknown (ValueError).
     """
     if kind in ONLY_WHEN_TRUE and not status:
         if status is None:

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
 IMMUTABLE = "is immutable"
 
 
@@ -32,6 +36,18 @@ def rules(*several: Rule | Sequence[Rule]) -> dict[str, Any]:
     """The rules as an extension of the schema of a model or a field."""
     flat = [rule for item in several for rule in ([item] if isinstance(item, Rule) else item)]
     return {"x-kubernetes-validations": [rule.as_schema() for rule in flat]}
+
+
+@dataclass(frozen=True, slots=True)
+class RuledBy:
+    """Annotation of a type: every field of this type carries the rule."""
+
+    rule: Rule
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(core_schema), **rules(self.rule)}
 
 
 def immutable(*fields: str) -> list[Rule]:
