@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pik.api.rules import Rule, rules
+from pik.api.rules import Rule, RuledBy, rules
 
 GROUP = "pik.dev"
 VERSION = "v1alpha1"
@@ -31,7 +31,11 @@ HOURS_MINUTES_SECONDS = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 SHA_256 = r"^[0-9a-f]{64}$"
 FIELD_PATH = r"^[^.]+(\.[^.]+)*$"
 
-InstantText = Annotated[str, StringConstraints(min_length=20, max_length=32, pattern=RFC_3339_MICROSECONDS)]
+InstantText = Annotated[
+    str,
+    StringConstraints(min_length=20, max_length=32, pattern=RFC_3339_MICROSECONDS),
+    RuledBy(Rule("timestamp(self) < timestamp('9999-12-31T00:00:00Z')", "must be on a day that exists")),
+]
 """An RFC 3339 instant with at most 6 fractional digits and an offset (`Z` or `±hh:mm`), kept as written."""
 
 RecordedInstant = Annotated[str, StringConstraints(max_length=35)]
