@@ -53,8 +53,8 @@ class Index(Protocol):
         ...
 
     async def take_over(self, reservation: Reservation, seen: Reservation) -> Reservation | None:
-        """Replaces the entry if it still has the segment and generation of `seen`. None if replaced, else
-        what is there (which may be ours: an earlier answer was lost)."""
+        """Replaces the entry if it still has the segment and generation of `seen`, or puts it if it is gone
+        (expired). None if it was put, else what is there (which may be ours: an earlier answer was lost)."""
         ...
 
     async def put_winners(self, winners: Sequence[Reservation]) -> None:
