@@ -21,11 +21,14 @@ _MAYBE_EVENTS = (Outcome.ACCEPTED, Outcome.RECORDED, Outcome.REPLAYED)
 def describe_segment(
     key: str, body: bytes, codec: SegmentCodec, last_modified: Instant, settle: float = SETTLE
 ) -> SegmentEntry:
-    """The manifest row of a landed segment. Raises `Tampered` where the bytes are not a segment."""
+    """The manifest row of a landed segment. Raises `Tampered` where the bytes are not the segment that the
+    key names."""
     try:
         head, rows = codec.decode(body)
     except Tampered as error:
         raise Tampered(f"{key}: {error}") from error
+    if not key.endswith(f"/{head.segment}.parquet") or f"raw/stream={head.stream_id}/" not in key:
+        raise Tampered(f"{key}: says that it is segment {head.segment} of stream {head.stream_id}")
     return describe_rows(
         head,
         rows,

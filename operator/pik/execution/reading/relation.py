@@ -1,0 +1,114 @@
+"""A snapshot's segments as relations in DuckDB: `arrivals`, and `events` by the first-arrival rule.
+
+DuckDB is locked down before any condition of a user meets it, by what its manual names for untrusted SQL
+(duckdb.org/docs/stable/operations_manual/securing_duckdb): no file but the segments, no network, no
+extension, no Python variable, no change of the configuration. A statement could still overwrite one of the
+segments' local copies, so users' SQL is expressions that were checked, never statements.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+
+from pik.execution.parquet import SCHEMA
+from pik.execution.stream import Deduplication
+
+_SQL_TYPES = {
+    pa.int32(): "INTEGER",
+    pa.string(): "VARCHAR",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+}
+_COLUMNS = ", ".join(SCHEMA.names)
+
+
+def connect(memory: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """DuckDB in this process, in UTC, that loads no extension.
+
+    `memory`: DuckDB's own limit, such as `512MB`; the process takes more. `spill`: a folder of this
+    connection's own for what does not fit, made when needed and removed on close; default: a fresh one in
+    the system's folder for temporary files.
+    """
+    spill = spill or Path(tempfile.gettempdir()) / f"pik-{uuid4().hex}"
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET autoinstall_known_extensions = false")
+    con.execute("SET autoload_known_extensions = false")
+    con.execute("SET allow_community_extensions = false")
+    con.execute("SET python_enable_replacements = false")
+    con.execute("SET parquet_metadata_cache = true")
+    con.execute("SET preserve_insertion_order = false")  # every order that matters is asked for
+    con.execute("SET temp_directory = ?", [str(spill)])
+    if memory is not None:
+        con.execute("SET memory_limit = ?", [memory])
+    return con
+
+
+def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """Makes the view `arrivals` over segment files named `<segment>.parquet`, and locks the connection down
+    to them.
+
+    Columns: the segment's, `segment` (str(SegmentID)) and `arrival`, a BIGINT that is unique and orders the
+    arrivals of the files by (ingest time, segment, row). TIMESTAMPTZ columns are in UTC; take them into
+    Python as `epoch_us(column)`.
+    """
+    paths = [str(file.absolute()) for file in files]
+    con.execute("SET allowed_paths = ?", [paths])
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+    if not paths:
+        nothing = ", ".join(f"NULL::{_SQL_TYPES[field.type]} AS {field.name}" for field in SCHEMA)
+        con.execute(
+            f"CREATE VIEW arrivals AS SELECT {nothing}, NULL::VARCHAR AS segment, NULL::BIGINT AS arrival"
+            " WHERE false"
+        )
+        return
+    scan = f"read_parquet([{', '.join(map(_literal, paths))}], filename = true)"
+    con.execute(
+        f"""
+        CREATE TABLE segment_files AS
+        SELECT filename, segment, row_number() OVER (ORDER BY ingest_time, segment) AS position
+        FROM (
+            SELECT filename, parse_filename(filename, true) AS segment, min(ingest_time) AS ingest_time
+            FROM {scan} GROUP BY filename
+        )
+        """  # noqa: S608 - the paths are quoted
+    )
+    con.execute(
+        f"""
+        CREATE VIEW arrivals AS
+        SELECT {_COLUMNS}, segment, position * 4294967296 + row AS arrival
+        FROM {scan} JOIN segment_files USING (filename)
+        """  # noqa: S608 - the paths are quoted
+    )
+
+
+def open_events(con: duckdb.DuckDBPyConnection, deduplication: Deduplication) -> None:
+    """Makes the view `events`: the arrivals that are the stream's events.
+
+    OnWrite: the ACCEPTED rows. OnRead: of each event id the first RECORDED or REPLAYED arrival among all of
+    `arrivals`, decided once, over ids and places alone; a condition on the view is applied afterwards (a
+    conflicting arrival may carry another event time, so a window must not come before).
+    """
+    if deduplication is Deduplication.ON_WRITE:
+        con.execute("CREATE VIEW events AS SELECT * FROM arrivals WHERE outcome = 'ACCEPTED'")
+        return
+    con.execute(
+        """
+        CREATE TABLE first_arrivals AS
+        SELECT min(arrival) AS arrival FROM arrivals
+        WHERE outcome IN ('RECORDED', 'REPLAYED') GROUP BY event_id
+        """
+    )
+    con.execute(
+        "CREATE VIEW events AS SELECT arrivals.* FROM arrivals SEMI JOIN first_arrivals USING (arrival)"
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
