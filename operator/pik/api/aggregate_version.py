@@ -48,8 +48,8 @@ class Engine(StrEnum):
 
 
 class Measure(Value):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")] = (
-        Field(description="Name of the result's column, in lower case.")
+    name: Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="Name of the result's column, in lower case."
     )
     expression: SqlExpression = Field(
         description="SQL aggregate over the event's columns and payload.*, such as avg(payload.arr_delay)."
@@ -81,9 +81,7 @@ class AggregateVersionSpec(Value):
 
     streamRef: StreamRef = Field(description="The CaptureStream whose events are aggregated. Immutable.")
     window: Window = Field(description="Events whose event time is within this half-open span. Immutable.")
-    timezone: Annotated[
-        str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$")
-    ] = Field(
+    timezone: Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$")] = Field(
         default="UTC",
         description="IANA time zone that buckets follow, such as America/New_York. A bucket is named by "
         "the UTC instant at which it starts, so that a day of 25 hours has 25 hours. "

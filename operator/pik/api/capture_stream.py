@@ -117,7 +117,6 @@ class Encryption(Value):
         Annotated[
             str,
             StringConstraints(
-                min_length=20,
                 max_length=512,
                 pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+$",
             ),

@@ -27,13 +27,13 @@ RFC_3339_MICROSECONDS = (
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
     r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
-HOURS_MINUTES_SECONDS = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
+HOURS_MINUTES_SECONDS = r"^([0-9]{1,6}h([0-9]{1,6}m)?([0-9]{1,6}s)?|[0-9]{1,6}m([0-9]{1,6}s)?|[0-9]{1,6}s)$"
 SHA_256 = r"^[0-9a-f]{64}$"
 FIELD_PATH = r"^[^.]+(\.[^.]+)*$"
 
 InstantText = Annotated[
     str,
-    StringConstraints(min_length=20, max_length=32, pattern=RFC_3339_MICROSECONDS),
+    StringConstraints(max_length=32, pattern=RFC_3339_MICROSECONDS),
     RuledBy(Rule("timestamp(self) < timestamp('9999-12-31T00:00:00Z')", "must be on a day that exists")),
 ]
 """An RFC 3339 instant with at most 6 fractional digits and an offset (`Z` or `±hh:mm`), kept as written."""
@@ -41,17 +41,17 @@ InstantText = Annotated[
 RecordedInstant = Annotated[str, StringConstraints(max_length=35)]
 """An RFC 3339 instant in UTC that pik wrote itself."""
 
-DurationText = Annotated[str, StringConstraints(min_length=2, max_length=21, pattern=HOURS_MINUTES_SECONDS)]
+DurationText = Annotated[str, StringConstraints(max_length=21, pattern=HOURS_MINUTES_SECONDS)]
 """Hours, minutes and seconds in that order, such as `1h30m` or `90s`."""
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=DNS_1123_SUBDOMAIN)]
-Namespace = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DNS_1123_LABEL)]
-Sha256 = Annotated[str, StringConstraints(min_length=64, max_length=64, pattern=SHA_256)]
-FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=FIELD_PATH)]
+Name = Annotated[str, StringConstraints(max_length=253, pattern=DNS_1123_SUBDOMAIN)]
+Namespace = Annotated[str, StringConstraints(max_length=63, pattern=DNS_1123_LABEL)]
+Sha256 = Annotated[str, StringConstraints(max_length=64, pattern=SHA_256)]
+FieldPath = Annotated[str, StringConstraints(max_length=256, pattern=FIELD_PATH)]
 BucketName = Annotated[str, StringConstraints(min_length=3, max_length=63, pattern=DNS_1123_SUBDOMAIN)]
 KeyPrefix = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_=-]+([./][A-Za-z0-9_=-]+)*$"),
+    StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9_=-]+([./][A-Za-z0-9_=-]+)*$"),
 ]
 """What S3 keys begin with: no slash at either end, no empty part, no dot before or after a slash."""
 

@@ -26,12 +26,10 @@ class Join(Value):
         "else the join gives nothing.",
         json_schema_extra=ATOMIC,
     )
-    separator: Annotated[str, StringConstraints(min_length=1, max_length=1, pattern=r"^[/|:;,._~#+-]$")] = (
-        Field(
-            default="/",
-            description="One character between the values. Where it occurs in a value it is escaped by "
-            "a backslash, so that no two different rows give the same text.",
-        )
+    separator: Annotated[str, StringConstraints(max_length=1, pattern=r"^[/|:;,._~#+-]$")] = Field(
+        default="/",
+        description="One character between the values. Where it occurs in a value it is escaped by "
+        "a backslash, so that no two different rows give the same text.",
     )
 
 

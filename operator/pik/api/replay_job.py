@@ -194,7 +194,7 @@ class ReplayJobSpec(Value):
     )
     runKey: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"),
+        StringConstraints(max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"),
     ] = Field(
         default="1",
         description="Names the run together with stream, namespace and name. A run is done once for good, "

@@ -28,16 +28,13 @@ _PRINTABLE_BUT_HASH_AND_STAR = r'[!-"$-)+-~]'
 
 HttpURL = Annotated[
     str,
-    StringConstraints(
-        min_length=8, max_length=2048, pattern=rf"^https?://{_HOST}(/{_PRINTABLE_BUT_HASH}*)?$"
-    ),
+    StringConstraints(max_length=2048, pattern=rf"^https?://{_HOST}(/{_PRINTABLE_BUT_HASH}*)?$"),
 ]
 """http or https, no user in it, no fragment."""
 
 QueueURL = Annotated[
     str,
     StringConstraints(
-        min_length=8,
         max_length=1024,
         pattern=rf"^https?://{_HOST}/([A-Za-z0-9_-]+/)*[A-Za-z0-9_-]{{1,80}}(\.fifo)?$",
     ),
@@ -45,7 +42,6 @@ QueueURL = Annotated[
 AllowedAddress = Annotated[
     str,
     StringConstraints(
-        min_length=1,
         max_length=1024,
         pattern=rf"^(https?://{_HOST}|s3://[a-z0-9.-]+)(/{_PRINTABLE_BUT_HASH_AND_STAR}*)?(/\*)?$",
     ),
