@@ -1,0 +1,61 @@
+"""The one place that decides what a test may touch: no sockets, unless it says so.
+
+- no marker: no socket at all (unix sockets only, which asyncio needs for itself);
+- `loopback`: sockets on this machine;
+- `emulator` (set on every test that uses the fixture of that name): loopback, and `AWS_ENDPOINT_URL`'s host.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+import pytest_socket
+
+from pik.local import emulator as embedded
+
+_LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "loopback: opens sockets on this machine, and no others")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "emulator" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.emulator)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("emulator"):
+        given = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname
+        hosts = [*_LOOPBACK, given] if given else _LOOPBACK
+        pytest_socket.socket_allow_hosts(hosts, allow_unix_socket=True)
+    elif item.get_closest_marker("loopback"):
+        pytest_socket.socket_allow_hosts(_LOOPBACK, allow_unix_socket=True)
+    else:
+        pytest_socket.disable_socket(allow_unix_socket=True)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an AWS emulator: `AWS_ENDPOINT_URL` if it is set, else one started for this session."""
+    given = os.environ.get("AWS_ENDPOINT_URL")
+    if given:
+        yield given
+        return
+    python = embedded.install(embedded.cache_directory(os.environ))
+    running = embedded.start(python, log=tmp_path_factory.mktemp("emulator") / "log")
+    yield running.endpoint
+    embedded.stop(running)
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name for a bucket or a table that no other test uses."""
+    return f"pik-test-{uuid4().hex[:20]}"
