@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -121,38 +122,49 @@ async def test_a_segment_under_the_name_of_another_is_named(tmp_path: Path) -> N
 
 
 class Moving(MemoryIndex):
-    """An index that is rebuilt while its manifest is read, so many times."""
+    """An index that is rebuilt so many times just after its generation, or its manifest, was read."""
 
-    def __init__(self, made: World, moves: int) -> None:
+    def __init__(self, made: World, moves: int, then: str) -> None:
         super().__init__(made.table, page=3)
         self._made = made
         self._moves = moves
+        self._then = then
 
     async def generation(self) -> GenerationState | None:
         state = await super().generation()
-        if self._moves:
+        await self._move("generation")
+        return state
+
+    async def segments(self, since: Instant | None = None) -> AsyncIterator[SegmentEntry]:
+        async for entry in super().segments(since):
+            yield entry
+        await self._move("manifest")
+
+    async def _move(self, read: str) -> None:
+        if self._moves and read == self._then:
             self._moves -= 1
             await self._made.ready()
-        return state
 
 
 def with_index(made: World, index: MemoryIndex) -> World:
     return dataclasses.replace(made, stream=dataclasses.replace(made.stream, index=index))
 
 
-async def test_an_index_that_moves_is_read_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["generation", "manifest"])
+async def test_an_index_that_moves_is_read_again(tmp_path: Path, then: str) -> None:
     made = await world(tmp_path)
     landed = await some(made)
-    moving = with_index(made, Moving(made, 2))
+    moving = with_index(made, Moving(made, 2, then))
     snapshot = await take_snapshot(moving.stream, now=made.clock.now())
     assert list(snapshot.segments) == landed
     assert snapshot.generation == 3
 
 
-async def test_an_index_that_keeps_moving_gives_no_snapshot(tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["generation", "manifest"])
+async def test_an_index_that_keeps_moving_gives_no_snapshot(tmp_path: Path, then: str) -> None:
     made = await world(tmp_path)
     await some(made)
-    moving = with_index(made, Moving(made, 99))
+    moving = with_index(made, Moving(made, 99, then))
     with pytest.raises(Incomplete, match="kept moving"):
         await take_snapshot(moving.stream, now=made.clock.now())
 
