@@ -19,6 +19,10 @@ class Denied(PikError):
     """The credentials in use may not do this."""
 
 
+class Refused(PikError):
+    """A service refused a call as it was made; the same call will be refused again."""
+
+
 class AlreadyExists(PikError):
     """A conditional creation found something already there."""
 
@@ -69,3 +73,19 @@ class LeaseLost(PikError):
 
 class InvalidExpression(PikError):
     """A SQL expression of a user is not one that pik allows; the text says which part and why."""
+
+
+class RunKeyConflict(PikError):
+    """A run with this key was recorded with another spec."""
+
+
+class RawExpired(PikError):
+    """Raw data that is still needed is past its retention."""
+
+
+class TargetUnavailable(PikError):
+    """The target of a replay did not take events, however often it was tried."""
+
+
+class TargetForbidden(PikError):
+    """The target of a replay has an address that nothing is ever sent to."""
