@@ -1,4 +1,4 @@
-"""Rebuilding the index from raw alone (design: Write protocol, Reindex); also what makes a new stream ready."""
+"""Rebuilding the index from raw alone (design: Write protocol, Reindex); it also makes a new stream ready."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reindexed(msgspec.Struct, frozen=True):
 async def reindex(
     stream: Stream,
     ensure_table: Callable[[], Awaitable[None]],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda *_: None,
     attempts: int = 5,
 ) -> Reindexed:
     """Makes the index of the next generation from raw, and lets writers in when it is whole.

@@ -22,12 +22,13 @@ class Capture:
     def __init__(self, stream: Stream, settings: CaptureSettings | None = None) -> None:
         self._stream = stream
         self._settings = settings or CaptureSettings()
-        landing = Landing(stream, self._settings)
+        self._landing = Landing(stream, self._settings)
         self._protocol = (
-            OnWrite(stream, self._settings, landing)
+            OnWrite(stream, self._settings, self._landing)
             if stream.deduplication is Deduplication.ON_WRITE
-            else OnRead(stream, self._settings, landing)
+            else OnRead(stream, self._settings, self._landing)
         )
+        self._decides = stream.deduplication is Deduplication.ON_WRITE
         self._queue: deque[Item] = deque()
         self._stragglers: deque[Item] = deque()
         self._parked: dict[str, list[Item]] = {}  # items about an event of a commit under way
@@ -90,7 +91,8 @@ class Capture:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
+        # a cancelled or dying process starts nothing new
+        if not task.cancelled() and (task.exception() is None or isinstance(task.exception(), Exception)):
             self._wake()
 
     async def _commit(self) -> None:
@@ -99,10 +101,10 @@ class Capture:
         batch = self._take()
         if not batch:
             return
-        ids = {item.arrival.event_id for item in batch}
+        ids = {item.arrival.event_id for item in batch} if self._decides else set()
         self._busy |= ids
         try:
-            attempt = await self._protocol.commit(batch)
+            attempt = await self._protocol.commit(batch, self._landing.stamp())
         except Exception as error:
             self._fail(batch, error)
             if not isinstance(error, PikError):

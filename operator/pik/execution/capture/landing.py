@@ -31,13 +31,16 @@ class Landing:
         self._settings = settings
         self._last_stamp = 0
 
-    def fresh(self, generation: int) -> SegmentHead:
-        """The head of a segment with an id that was never used before. Stamps of one writer only grow, so
+    def stamp(self) -> Instant:
+        """The ingest time of a segment, taken when its rows are chosen. Stamps of one writer only grow, so
         that its own arrivals are ordered as they came."""
-        stamp = max(self._stream.clock.now().micros, self._last_stamp + 1)
-        self._last_stamp = stamp
-        identity = segment_id(Instant(stamp), self._stream.entropy.hex(20), generation)
-        return SegmentHead(self._stream.layout.stream_id, identity, Instant(stamp))
+        self._last_stamp = max(self._stream.clock.now().micros, self._last_stamp + 1)
+        return Instant(self._last_stamp)
+
+    def head(self, stamp: Instant, generation: int) -> SegmentHead:
+        """The head of a segment with an id that was never used before."""
+        identity = segment_id(stamp, self._stream.entropy.hex(20), generation)
+        return SegmentHead(self._stream.layout.stream_id, identity, stamp)
 
     async def land(self, head: SegmentHead, rows: Sequence[Row]) -> SegmentEntry:
         """PUTs the segment (step 4). Raises `Voided`, or `Unavailable` after voiding our own key, so that

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pik.domain.arrivals import Outcome, Row
 from pik.domain.errors import NoSuchTable, NotReady
+from pik.domain.instants import Instant
 from pik.execution.capture.answers import Answer, Attempt, Item, Status
 from pik.execution.capture.landing import Landing, Voided
 from pik.execution.capture.settings import CaptureSettings
@@ -22,7 +23,7 @@ class OnRead:
         self._settings = settings
         self._landing = landing
 
-    async def commit(self, items: Sequence[Item]) -> Attempt:
+    async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt:
         """Answers every item, or has all of them start again where the index moved to a generation that does
         not list this segment. Raises `Unavailable` and `NotReady`: then nothing was answered."""
         stream = self._stream
@@ -30,7 +31,7 @@ class OnRead:
             state = await until_answered(
                 stream.clock, self._settings.patience, lambda: ready_generation(stream)
             )
-            head = self._landing.fresh(state.number)
+            head = self._landing.head(stamp, state.number)
             rows = [
                 Row(
                     number,
@@ -47,7 +48,6 @@ class OnRead:
             return Attempt([], [item.again(voided=True) for item in items])
         if not registered:
             return Attempt([], [item.again(voided=False) for item in items])
-        stamp = head.ingest_time.micros
         return Attempt(
             [
                 (
@@ -55,7 +55,7 @@ class OnRead:
                     Answer(
                         Status(row.outcome.value),
                         item.arrival.event_id,
-                        (stamp - item.arrival.event_time.micros) // 1000,
+                        (stamp.micros - item.arrival.event_time.micros) // 1000,
                         entry.key,
                         row.row,
                     ),

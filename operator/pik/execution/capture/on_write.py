@@ -37,7 +37,7 @@ class OnWrite:
         self._winners = Winners(stream, settings)
         self._abandoned: set[SegmentID] = set()  # ours, given up: nobody is going to PUT them
 
-    async def commit(self, items: Sequence[Item]) -> Attempt:
+    async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt:
         """Answers what one segment can decide. Nothing is answered before it is durable and indexed.
 
         Raises `Unavailable` and `NotReady`: then nothing was answered, and what may have been written is
@@ -46,7 +46,7 @@ class OnWrite:
         head: SegmentHead | None = None
         try:
             generation = (await self._generation()).number
-            head = self._landing.fresh(generation)
+            head = self._landing.head(stamp, generation)
             return await self._fill(head, items)
         except NoSuchTable as error:
             raise NotReady("the index table is gone: run `pik reindex`") from error
@@ -122,8 +122,7 @@ class OnWrite:
         while True:
             if found.generation > ours.generation:
                 raise _Again
-            dead = found.generation < ours.generation or self._expired(found.segment)
-            if not dead:
+            if not self._is_dead(found, ours):
                 try:
                     winner = await self._winners.look(found.segment, ours.event_id)
                 except NoSuchObject:
@@ -159,10 +158,12 @@ class OnWrite:
             absent = await self._settle(ours, absent, decided)
         return decided[ours.event_id] is None
 
-    def _expired(self, segment: SegmentID) -> bool:
-        """Whether the segment is past retention: its object may be gone, and its events with it."""
-        stamp = Instant(segment.stamp_millis * 1000)
-        return is_expired(stamp, self._stream.retention_days, self._stream.clock.now())
+    def _is_dead(self, found: Reservation, ours: Reservation) -> bool:
+        """An entry of an earlier generation is worth nothing even if its segment landed: that came too late
+        to count. One past retention may have lost its object, and the event with it."""
+        stamp = Instant(found.segment.stamp_millis * 1000)
+        expired = is_expired(stamp, self._stream.retention_days, self._stream.clock.now())
+        return found.generation < ours.generation or expired
 
     def _rows(
         self, head: SegmentHead, groups: dict[str, list[Item]], decided: dict[str, Winner | None]

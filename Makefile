@@ -1,0 +1,52 @@
+# The two that a newcomer types: make demo, make test.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pik
+UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
+BIN := .venv/bin
+
+.PHONY: help setup demo test check verify generate format clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## the environment, from pinned packages
+
+demo: .venv/ready ## the whole loop on real data: who changed the dashboard?
+	@$(BIN)/pik demo $(DEMO)
+
+test: .venv/ready check ## every check and every test
+	$(BIN)/python -m pytest
+
+check: .venv/ready ## lint, format, layers, types, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory verify
+
+verify: .venv/ready ## generated files are what the models say
+	$(BIN)/python -m pik.api.generate --check
+
+generate: .venv/ready ## write the generated files
+	$(BIN)/python -m pik.api.generate
+
+format: .venv/ready ## let ruff fix what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment; caches of other tools stay in the cache folder
+	rm -rf .venv
+
+.venv/ready: pyproject.toml constraints.txt | $(UV)
+	@$(PYTHON) -c 'import sys; sys.exit("pik needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+# only where there is no uv
+$(CACHE)/uv/bin/uv:
+	$(PYTHON) -m venv $(CACHE)/uv
+	$(CACHE)/uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.8'

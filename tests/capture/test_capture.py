@@ -1,0 +1,231 @@
+"""What one writer answers, and what it writes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from pik.domain.arrivals import Outcome, Rejection
+from pik.domain.errors import NotReady, Overloaded, Unavailable
+from pik.execution.capture.answers import Status
+from pik.execution.capture.capture import Capture
+from pik.execution.capture.settings import CaptureSettings
+from pik.execution.reindex import reindex
+from pik.execution.retrying import Patience
+from pik.execution.stream import Deduplication, Stream
+from simulation.capture_scenario import arrival, read_truth
+from simulation.virtual_loop import run
+from simulation.world import CURRENT, World
+
+
+async def ready_world(deduplication: Deduplication = Deduplication.ON_WRITE) -> tuple[World, Stream]:
+    world = World(1, deduplication)
+    CURRENT.set(world.process("writer"))
+    stream = world.stream()
+    await reindex(stream, world.table.ensure)
+    return world, stream
+
+
+def test_first_arrival_wins_and_repeats_are_told_apart() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        capture = Capture(stream)
+        [first] = await capture.ingest([arrival(1, 0)])
+        again, other = await capture.ingest([arrival(1, 0), arrival(1, 1)])
+        assert (first.status, again.status, other.status) == (
+            Status.ACCEPTED,
+            Status.DUPLICATE,
+            Status.CONFLICT,
+        )
+        assert again.winner == other.winner == first.s3_key
+        assert [row.outcome for _, row in read_truth(world).rows] == [
+            Outcome.ACCEPTED,
+            Outcome.DUPLICATE,
+            Outcome.CONFLICT,
+        ]
+
+    run(main())
+
+
+def test_the_same_id_twice_in_one_segment() -> None:
+    async def main() -> None:
+        _, stream = await ready_world()
+        answers = await Capture(stream).ingest([arrival(1, 0), arrival(2, 0), arrival(1, 0), arrival(1, 1)])
+        assert [a.status for a in answers] == ["ACCEPTED", "ACCEPTED", "DUPLICATE", "CONFLICT"]
+        assert len({a.s3_key for a in answers}) == 1
+        assert len({a.row for a in answers}) == 4
+
+    run(main())
+
+
+def test_spelling_is_no_conflict_but_a_number_lexeme_is() -> None:
+    async def main() -> None:
+        _, stream = await ready_world()
+        sent = [
+            msgspec.structs.replace(arrival(1, 0), data=data, fingerprint=data.hex())
+            for data in (b'{"a":1.0,"b":2}', b'{ "b":2, "\\u0061":1.0 }', b'{"a":1.00,"b":2}')
+        ]
+        answers = await Capture(stream).ingest(sent)
+        assert [a.status for a in answers] == ["ACCEPTED", "DUPLICATE", "CONFLICT"]
+
+    run(main())
+
+
+def test_a_rejection_is_answered_in_its_place_and_not_stored() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        answers = await Capture(stream).ingest([arrival(1, 0), Rejection("NotFinite", "no"), arrival(2, 0)])
+        assert [a.status for a in answers] == ["ACCEPTED", "REJECTED", "ACCEPTED"]
+        assert answers[1].reason == "NotFinite"
+        assert len(read_truth(world).rows) == 2
+
+    run(main())
+
+
+def test_concurrent_requests_share_segments() -> None:
+    async def main() -> None:
+        world, stream = await ready_world(Deduplication.ON_READ)
+        capture = Capture(stream)
+        await asyncio.gather(*(capture.ingest([arrival(key, 0)]) for key in range(50)))
+        segments = {segment for segment, _ in read_truth(world).rows}
+        assert len(segments) < 10
+
+    run(main())
+
+
+def test_a_segment_holds_no_more_rows_than_allowed_and_keeps_order() -> None:
+    async def main() -> None:
+        world, stream = await ready_world(Deduplication.ON_READ)
+        capture = Capture(stream, CaptureSettings(max_rows=7, commits=3))
+        sent = [arrival(key % 5, 0) for key in range(40)]
+        answers = await capture.ingest(sent)
+        truth = read_truth(world).rows
+        assert max(row.row for _, row in truth) == 6
+        stamps = {info.segment: info.ingest_time for info in world.table.segments.values()}
+        places = {f"{world.layout.segment(segment)}#{row.row}": stamps[segment] for segment, row in truth}
+        order = [places[f"{answer.s3_key}#{answer.row}"] for answer in answers]
+        assert order == sorted(order)
+
+    run(main())
+
+
+def test_overload_takes_nothing_and_says_when_to_come_back() -> None:
+    async def main() -> None:
+        world, stream = await ready_world(Deduplication.ON_READ)
+        capture = Capture(stream, CaptureSettings(max_waiting=5, linger=1.0))
+        waiting = asyncio.create_task(capture.ingest([arrival(key, 0) for key in range(4)]))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as caught:
+            await capture.ingest([arrival(9, 0), arrival(8, 0)])
+        assert caught.value.retry_after > 0
+        assert len(await waiting) == 4
+        assert len(await capture.ingest([arrival(9, 0), arrival(8, 0)])) == 2
+        assert len(read_truth(world).rows) == 6
+
+    run(main())
+
+
+def test_a_deleted_table_is_not_an_empty_one() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        capture = Capture(stream)
+        await capture.ingest([arrival(1, 0)])
+        world.table.drop()
+        with pytest.raises(NotReady):
+            await capture.ingest([arrival(1, 1)])
+        await world.table.ensure()
+        with pytest.raises(NotReady):
+            await capture.ingest([arrival(1, 1)])
+        done = await reindex(stream, world.table.ensure)
+        assert (done.generation, done.events, done.missing) == (2, 1, ())
+        [answer] = await capture.ingest([arrival(1, 1)])
+        assert answer.status is Status.CONFLICT
+
+    run(main())
+
+
+def test_a_cancelled_caller_does_not_cancel_what_was_taken() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        capture = Capture(stream)
+        caller = asyncio.create_task(capture.ingest([arrival(1, 0)]))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await capture.close()
+        assert len(read_truth(world).rows) == 1
+        with pytest.raises(NotReady):
+            await capture.ingest([arrival(2, 0)])
+
+    run(main())
+
+
+def test_an_outage_fails_the_request_and_a_second_try_is_answered() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        capture = Capture(stream, CaptureSettings(patience=Patience(2, 0.1, 0.1)))
+        world.faults = replace(world.faults, refused=1.0)
+        with pytest.raises(Unavailable):
+            await capture.ingest([arrival(1, 0)])
+        world.faults = replace(world.faults, refused=0.0)
+        [answer] = await capture.ingest([arrival(1, 0)])
+        assert answer.status is Status.ACCEPTED
+
+    run(main())
+
+
+def test_an_event_past_retention_is_new_again() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        stream = replace(stream, retention_days=2)
+        capture = Capture(stream)
+        assert (await capture.ingest([arrival(1, 0)]))[0].status is Status.ACCEPTED
+        await asyncio.sleep(86_400)
+        assert (await capture.ingest([arrival(1, 0)]))[0].status is Status.DUPLICATE
+        await asyncio.sleep(3 * 86_400)
+        world.bucket.objects = {
+            key: stored for key, stored in world.bucket.objects.items() if "raw/" not in key
+        }
+        assert (await capture.ingest([arrival(1, 1)]))[0].status is Status.ACCEPTED
+
+    run(main())
+
+
+def test_a_segment_that_lands_late_is_known_from_when_it_landed() -> None:
+    async def main() -> None:
+        world, stream = await ready_world(Deduplication.ON_READ)
+        create = world.objects.create
+
+        async def slow(key: str, body: bytes, content_type: str = "application/json") -> None:
+            await asyncio.sleep(300)
+            await create(key, body, content_type)
+
+        world.objects.create = slow  # type: ignore[method-assign]
+        await Capture(stream).ingest([arrival(1, 0)])
+        [entry] = world.table.segments.values()
+        assert entry.known_from.micros - entry.ingest_time.micros > 290_000_000
+        before = dict(world.table.segments)
+        world.objects.create = create  # type: ignore[method-assign]
+        await reindex(stream, world.table.ensure)
+        assert dict(world.table.segments) == before
+
+    run(main())
+
+
+def test_reindex_rebuilds_what_was_there() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        capture = Capture(stream, CaptureSettings(max_rows=2))
+        for key in range(10):
+            await capture.ingest([arrival(key, 0), arrival(key // 2, 1)])
+        entries, segments = dict(world.table.entries), dict(world.table.segments)
+        world.table.drop()
+        done = await reindex(stream, world.table.ensure)
+        assert done.arrivals == 20
+        assert segments == world.table.segments
+        forget = lambda found: {k: msgspec.structs.replace(v, generation=0) for k, v in found.items()}  # noqa: E731
+        assert forget(entries) == forget(world.table.entries)
+
+    run(main())

@@ -1,0 +1,195 @@
+"""A simulator that finds nothing proves nothing: each step of the protocol, left out, is caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pik.domain.errors import AlreadyExists, Fenced, NoSuchObject, Unavailable
+from pik.execution import reindex as reindexing
+from pik.execution.capture.landing import Landing
+from pik.execution.capture.on_write import OnWrite
+from pik.execution.capture.winners import Winner, Winners
+from pik.execution.stream import Deduplication
+from pik.memory.index import MemoryIndex
+from pik.ports.index import GenerationState
+from simulation.test_capture_simulation import play
+
+WITHIN = 3_000
+
+
+def believe_a_reservation(patch: pytest.MonkeyPatch) -> None:
+    """DUPLICATE on the strength of a reservation whose segment never landed."""
+    real = OnWrite._settle
+
+    async def settle(self: OnWrite, ours: Any, found: Any, decided: Any) -> Any:
+        try:
+            absent = await real(self, ours, found, decided)
+        except NoSuchObject:
+            absent = found
+        if absent is not None:
+            items = [item for item in self.items if item.arrival.event_id == ours.event_id]  # type: ignore[attr-defined]
+            decided[ours.event_id] = Winner(items[0].arrival, absent.segment)
+        return None
+
+    filling = OnWrite._fill
+
+    async def fill(self: OnWrite, head: Any, items: Any) -> Any:
+        self.items = items  # type: ignore[attr-defined]
+        return await filling(self, head, items)
+
+    patch.setattr(OnWrite, "_settle", settle)
+    patch.setattr(OnWrite, "_fill", fill)
+
+
+def believe_a_void(patch: pytest.MonkeyPatch) -> None:
+    """A segment that landed without the event is taken for one that holds it."""
+    real = Winners.look
+
+    async def look(self: Winners, segment: Any, event_id: str) -> Any:
+        found = await real(self, segment, event_id)
+        rows = [row for rows in self._seen.values() for row in rows.values()]
+        return found or (Winner(rows[0].arrival, segment) if rows else None)
+
+    patch.setattr(Winners, "look", look)
+
+
+def trust_the_dead(patch: pytest.MonkeyPatch) -> None:
+    """An entry of an earlier generation counts if its segment landed."""
+    patch.setattr(OnWrite, "_is_dead", lambda *_: False)
+
+
+def do_not_look_at_the_generation_again(patch: pytest.MonkeyPatch) -> None:
+    """Step 3 left out."""
+    real = OnWrite._generation
+
+    async def generation(self: OnWrite) -> GenerationState:
+        held = getattr(self, "held", None)
+        self.held = None if held else await real(self)  # type: ignore[attr-defined]
+        return held or self.held  # type: ignore[attr-defined, no-any-return]
+
+    patch.setattr(OnWrite, "_generation", generation)
+
+
+def answer_though_fenced(patch: pytest.MonkeyPatch) -> None:
+    """Step 5's condition left out."""
+    real = Landing.register
+
+    async def register(self: Landing, entry: Any) -> bool:
+        await real(self, entry)
+        return True
+
+    async def put_segment(self: MemoryIndex, entry: Any, generation: int) -> None:
+        await self._before("index.put_segment")
+        self._table().segments[entry.segment] = entry
+        await self._after("index.put_segment")
+
+    patch.setattr(Landing, "register", register)
+    patch.setattr(MemoryIndex, "put_segment", put_segment)
+
+
+def answer_before_durable(patch: pytest.MonkeyPatch) -> None:
+    """A PUT without an answer is taken for done."""
+    real = Landing.land
+
+    async def land(self: Landing, head: Any, rows: Any) -> Any:
+        objects = self._stream.objects
+        create = objects.create
+
+        async def forgetful(key: str, body: bytes, content_type: str = "") -> None:
+            try:
+                await create(key, body, content_type)
+            except (Unavailable, AlreadyExists):
+                return
+
+        patch.setattr(objects, "create", forgetful)
+        try:
+            return await real(self, head, rows)
+        finally:
+            patch.setattr(objects, "create", create)
+
+    patch.setattr(Landing, "land", land)
+
+
+def forget_who_counts(patch: pytest.MonkeyPatch) -> None:
+    """A reindex counts only the segments of the last generation, not those listed before."""
+    real = reindexing._counting
+
+    async def counting(stream: Any, newest: Any) -> Any:
+        found = await real(stream, newest)
+        return [segment for segment in found if newest and segment.generation == newest.number]
+
+    patch.setattr(reindexing, "_counting", counting)
+
+
+def fence_nobody(patch: pytest.MonkeyPatch) -> None:
+    """A reindex fences after its LIST instead of before."""
+    patch.setattr(reindexing, "_counting", _fenced_late(reindexing._counting))
+
+
+def _fenced_late(real: Callable[..., Any]) -> Callable[..., Any]:
+    async def counting(stream: Any, newest: Any) -> Any:
+        there = stream.index._table().generation
+        if there is not None and newest is not None:
+            stream.index._table().generation = GenerationState(newest.number, newest.nonce, ready=True)
+        found = await real(stream, newest)
+        await stream.clock.sleep(0.3)
+        if there is not None:
+            stream.index._table().generation = there
+        return found
+
+    return counting
+
+
+def ready_whoever_asks(patch: pytest.MonkeyPatch) -> None:
+    """The last step of a reindex is not conditional on its own fence."""
+
+    async def set_ready(self: MemoryIndex, number: int, nonce: str) -> None:
+        await self._before("index.set_ready")
+        self._table().generation = GenerationState(number, nonce, ready=True)
+        await self._after("index.set_ready")
+
+    patch.setattr(MemoryIndex, "set_ready", set_ready)
+
+
+def overwrite_by_a_duplicate(patch: pytest.MonkeyPatch) -> None:
+    """The index entry is put without a condition."""
+
+    async def reserve(self: MemoryIndex, wanted: Any) -> list[None]:
+        for reservation in wanted:
+            await self._before("index.reserve")
+            self._table().entries[reservation.event_id] = reservation
+        await self._after("index.reserve")
+        return [None] * len(wanted)
+
+    patch.setattr(MemoryIndex, "reserve", reserve)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        believe_a_reservation,
+        believe_a_void,
+        trust_the_dead,
+        do_not_look_at_the_generation_again,
+        answer_though_fenced,
+        answer_before_durable,
+        forget_who_counts,
+        fence_nobody,
+        ready_whoever_asks,
+        overwrite_by_a_duplicate,
+    ],
+)
+def test_a_planted_bug_is_caught(plant: Callable[[pytest.MonkeyPatch], None]) -> None:
+    for seed in range(WITHIN):
+        with pytest.MonkeyPatch.context() as patch:
+            plant(patch)
+            try:
+                _, broken, _ = play(seed, Deduplication.ON_WRITE)
+            except (Fenced, AssertionError, KeyError, IndexError) as error:
+                broken = [repr(error)]
+        if broken:
+            return
+    pytest.fail(f"not caught within {WITHIN} schedules")
