@@ -43,10 +43,16 @@ def event_id(source: str, key: str | None, content: str) -> str:
 def canonical(payload: bytes, exclude: Sequence[str] = ()) -> bytes:
     """The payload with sorted keys, no white space, one spelling of each string, number lexemes untouched,
     and without the dot paths in `exclude`. Two payloads of equal canonical text are no conflict."""
+    return exact_text(parse_exact(payload, exclude)).encode()
+
+
+def parse_exact(payload: bytes, exclude: Sequence[str] = ()) -> Any:
+    """The payload's value, without the dot paths in `exclude`; compare parts of it by their `exact_text`: a
+    number is its own characters, and as such equal to the string of them."""
     value = json.loads(payload, parse_int=_Number, parse_float=_Number)
     for path in exclude:
         _remove(value, path.split("."))
-    return _text(value).encode()
+    return value
 
 
 def _remove(value: Any, path: list[str]) -> None:
@@ -58,13 +64,14 @@ def _remove(value: Any, path: list[str]) -> None:
         value.pop(path[-1], None)
 
 
-def _text(value: Any) -> str:
+def exact_text(value: Any) -> str:
+    """The canonical JSON text of what `parse_exact` gave, or of a part of it."""
     if isinstance(value, _Number):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(k)}:{_text(value[k])}" for k in sorted(value)) + "}"
+        return "{" + ",".join(f"{json.dumps(k)}:{exact_text(value[k])}" for k in sorted(value)) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_text, value)) + "]"
+        return "[" + ",".join(map(exact_text, value)) + "]"
     return json.dumps(value)
 
 
