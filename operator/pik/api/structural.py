@@ -114,6 +114,8 @@ def _violation(error: ValidationError) -> Violation:
             return Violation(path, f"Too many: {len(value)}: must have at most {bound} items")
         case "type":
             kind = _type_of(value)
+            if bound == "string" and kind in ("boolean", "integer", "number"):
+                hint = "put it in quotes"
             return invalid(path, kind, f'{path or "<root>"} in body must be of type {bound}: "{kind}"', hint)
         case _:
             detail = _DETAILS[str(error.validator)](bound)
