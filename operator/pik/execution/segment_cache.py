@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from pik.domain.errors import Incomplete, NoSuchObject, Tampered
 from pik.domain.segments import SegmentEntry
+from pik.execution.concurrency import all_of
 from pik.ports.objects import ObjectStore
 from pik.ports.system import Offload
 
@@ -25,29 +26,23 @@ class SegmentCache:
         self._objects = objects
         self._directory = directory
         self._offload = offload
-        self._slots = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
         self._verified: dict[str, str] = {}  # file name: SHA-256 of its bytes, seen by this process
 
     async def fetch(self, entries: Sequence[SegmentEntry]) -> list[Path]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(entry)) for entry in entries]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await all_of([partial(self._one, entry) for entry in entries], self._concurrency)
 
     async def _one(self, entry: SegmentEntry) -> Path:
         path = self._directory / f"{entry.segment}.parquet"
-        async with self._slots:
-            if not await self._offload(self._holds, path, entry.sha256):
-                try:
-                    stored = await self._objects.read(entry.key)
-                except NoSuchObject as error:
-                    raise Incomplete(f"the segment {entry.key} is gone") from error
-                if await self._offload(_digest, stored.body) != entry.sha256:
-                    raise Tampered(f"{entry.key}: its bytes are not those that were recorded of it")
-                await self._offload(_write, path, stored.body)
-                self._verified[path.name] = entry.sha256
+        if not await self._offload(self._holds, path, entry.sha256):
+            try:
+                stored = await self._objects.read(entry.key)
+            except NoSuchObject as error:
+                raise Incomplete(f"the segment {entry.key} is gone") from error
+            if await self._offload(_digest, stored.body) != entry.sha256:
+                raise Tampered(f"{entry.key}: its bytes are not those that were recorded of it")
+            await self._offload(_write, path, stored.body)
+            self._verified[path.name] = entry.sha256
         return path
 
     def _holds(self, path: Path, digest: str) -> bool:

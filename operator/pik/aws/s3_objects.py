@@ -1,0 +1,105 @@
+"""One S3 bucket as `ports.ObjectStore`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pik.aws.errors import call, is_code
+from pik.domain.errors import AlreadyExists, Changed, NoSuchBucket, NoSuchObject, PikError, Refused
+from pik.domain.instants import instant_of
+from pik.ports.objects import ObjectInfo, StoredObject
+from pik.ports.system import Clock, Offload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """S3 Object Lock of the objects that are created under a prefix."""
+
+    prefix: str
+    mode: str  # GOVERNANCE or COMPLIANCE
+    days: int
+
+
+class S3ObjectStore:
+    def __init__(
+        self, client: S3Client, bucket: str, io: Offload, clock: Clock, lock: Lock | None = None
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._io = io
+        self._clock = clock
+        self._lock = lock
+
+    async def create(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        try:
+            await self._put(key, body, ContentType=content_type, IfNoneMatch="*", **self._locked(key))
+        except Refused as error:
+            if is_code(error, "PreconditionFailed"):
+                raise AlreadyExists(f"there is an object {key} already") from error
+            raise
+
+    async def replace(self, key: str, body: bytes, etag: str) -> None:
+        try:
+            await self._put(key, body, ContentType="application/json", IfMatch=etag)
+        except (Refused, NoSuchObject) as error:
+            if isinstance(error, NoSuchObject) or is_code(error, "PreconditionFailed"):
+                raise Changed(f"{key} is not what it was") from error
+            raise
+
+    async def read(self, key: str) -> StoredObject:
+        def get() -> StoredObject:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with answer["Body"] as stream:
+                body = stream.read()
+            return StoredObject(body, answer["ETag"], instant_of(answer["LastModified"]))
+
+        return await call(self._io, get)
+
+    async def stat(self, key: str) -> ObjectInfo:
+        try:
+            answer = await call(self._io, self._client.head_object, Bucket=self._bucket, Key=key)
+        except PikError as error:
+            if not is_code(error, "404", "NoSuchKey"):
+                raise
+            # a HEAD has no body that would say which of the two is missing
+            await self._check_bucket()
+            raise NoSuchObject(f"there is no object {key}") from error
+        return ObjectInfo(key, answer["ContentLength"], answer["ETag"], instant_of(answer["LastModified"]))
+
+    async def list(self, prefix: str, start_after: str = "") -> AsyncIterator[ObjectInfo]:
+        request: Any = {"Bucket": self._bucket, "Prefix": prefix}
+        while True:
+            if start_after:
+                request["StartAfter"] = start_after
+            page = await call(self._io, self._client.list_objects_v2, **request)
+            contents = page.get("Contents", [])
+            for found in contents:
+                yield ObjectInfo(
+                    found["Key"], found["Size"], found["ETag"], instant_of(found["LastModified"])
+                )
+            if not page["IsTruncated"]:
+                return
+            start_after = contents[-1]["Key"]
+
+    async def _put(self, key: str, body: bytes, **options: Any) -> None:
+        await call(self._io, self._client.put_object, Bucket=self._bucket, Key=key, Body=body, **options)
+
+    async def _check_bucket(self) -> None:
+        try:
+            await call(self._io, self._client.head_bucket, Bucket=self._bucket)
+        except PikError as error:
+            if is_code(error, "404", "NoSuchBucket"):
+                raise NoSuchBucket(f"there is no bucket {self._bucket}") from error
+            raise
+
+    def _locked(self, key: str) -> dict[str, Any]:
+        if self._lock is None or not key.startswith(self._lock.prefix):
+            return {}
+        until = self._clock.now().to_datetime() + timedelta(days=self._lock.days)
+        return {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
