@@ -10,9 +10,13 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
     TokenRetrievalError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotocoreConnectionError,
 )
 
 from pik.domain.errors import (
@@ -31,6 +35,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SERVER_ERROR = 500
+# no connection, no answer in time, or one that broke off
+_NO_ANSWER = (BotocoreConnectionError, HTTPClientError, IncompleteReadError)
+_NO_CREDENTIALS = (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
 _CODES: dict[str, type[PikError]] = {
     **dict.fromkeys(
         [
@@ -100,11 +112,9 @@ def translated(error: ClientError | BotoCoreError) -> PikError:
     """The error that says the same. What is not known here is `Refused`."""
     if isinstance(error, ClientError):
         return of_code(code(error), str(error), _status(error))
-    if isinstance(error, HTTPClientError):  # no connection, no answer in time, or one that broke off
+    if isinstance(error, _NO_ANSWER):
         return Unavailable(str(error))
-    if isinstance(
-        error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
-    ):
+    if isinstance(error, _NO_CREDENTIALS):
         return Denied(str(error))
     return Refused(str(error))
 
