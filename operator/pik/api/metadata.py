@@ -83,7 +83,7 @@ def _qualified(path: str, key: str) -> list[Violation]:
     if slash and not (len(prefix) <= 253 and matches(DNS_1123_SUBDOMAIN, prefix)):
         return [invalid(path, key, f"prefix part {_SUBDOMAIN_DETAIL}")]
     if len(name) > 63:
-        return [invalid(path, key, "name part must be no more than 63 bytes")]
+        return [invalid(path, key, "name part must be no more than 63 characters")]
     return [] if matches(_QUALIFIED, name) else [invalid(path, key, _QUALIFIED_DETAIL)]
 
 
@@ -91,5 +91,5 @@ def _text(path: str, value: Any, longest: int, pattern: str, detail: str) -> lis
     if not isinstance(value, str):
         return [invalid(path, value, "must be a text: put it in quotes")]
     if len(value) > longest:
-        return [invalid(path, value, f"must be no more than {longest} bytes")]
+        return [invalid(path, value, f"must be no more than {longest} characters")]
     return [] if matches(pattern, value) else [invalid(path, value, detail)]

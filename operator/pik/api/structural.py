@@ -26,8 +26,9 @@ _KEYWORDS = (
 )
 
 
-def _pattern(_: Any, pattern: Any, value: Any, __: Mapping[str, Any]) -> Iterator[ValidationError]:
-    if isinstance(value, str) and not matches(pattern, value):
+def _pattern(_: Any, pattern: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
+    # of a text that is too long, nothing more is said
+    if isinstance(value, str) and len(value) <= schema["maxLength"] and not matches(pattern, value):
         yield ValidationError(f"should match '{pattern}'")
 
 
@@ -119,7 +120,8 @@ def _violation(error: ValidationError) -> Violation:
             return invalid(path, kind, f'{path or "<root>"} in body must be of type {bound}: "{kind}"', hint)
         case _:
             detail = _DETAILS[str(error.validator)](bound)
-            return invalid(path, value, f"{path} in body {detail}", hint)
+            shown = len(value) if isinstance(value, list) else value
+            return invalid(path, shown, f"{path} in body {detail}", hint)
 
 
 _DETAILS: dict[str, Callable[[Any], str]] = {

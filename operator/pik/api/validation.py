@@ -55,7 +55,9 @@ def admit(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> 
     if blocking:
         violations.append(UNCHECKED)
     else:
-        violations += rule_violations(stored, ABSENT if old is None else old, schema)
+        violations += rule_violations(
+            stored, ABSENT if old is None else old, schema, faulty=[fault.path for fault in faults]
+        )
     if violations:
         raise InvalidManifest(violations)
     stored["metadata"] = {"namespace": "default", **metadata}
