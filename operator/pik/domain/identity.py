@@ -18,6 +18,13 @@ class _Number(str):
     __slots__ = ()
 
 
+class _Object(list[tuple[str, Any]]):
+    """A JSON object's fields as they stand, so that a name that stands twice is two fields."""
+
+
+_JSON = json.JSONEncoder()
+
+
 def fingerprint(
     event_type: str, entity_id: str, event_time: Instant, payload: bytes, exclude: Sequence[str] = ()
 ) -> str:
@@ -41,42 +48,49 @@ def event_id(source: str, key: str | None, content: str) -> str:
 
 
 def canonical(payload: bytes, exclude: Sequence[str] = ()) -> bytes:
-    """The payload with sorted keys, no white space, one spelling of each string, number lexemes untouched,
-    and without the dot paths in `exclude`. Two payloads of equal canonical text are no conflict."""
-    return exact_text(parse_exact(payload, exclude)).encode()
-
-
-def parse_exact(payload: bytes, exclude: Sequence[str] = ()) -> Any:
-    """The payload's value, without the dot paths in `exclude`; compare parts of it by their `exact_text`: a
-    number is its own characters, and as such equal to the string of them."""
-    value = json.loads(payload, parse_int=_Number, parse_float=_Number)
+    """The payload with sorted names, no white space, one spelling of each string, number lexemes untouched,
+    and without the dot paths in `exclude`. Two payloads of equal canonical text are no conflict. A name that
+    stands twice in an object is kept twice, in its order: readers differ on which one they take."""
+    value = json.loads(payload, parse_int=_Number, parse_float=_Number, object_pairs_hook=_Object)
     for path in exclude:
         _remove(value, path.split("."))
-    return value
+    return _text(value).encode()
 
 
-def _remove(value: Any, path: list[str]) -> None:
-    for name in path[:-1]:
-        if not isinstance(value, dict) or name not in value:
-            return
-        value = value[name]
-    if isinstance(value, dict):
-        value.pop(path[-1], None)
+def _remove(value: Any, path: Sequence[str]) -> None:
+    if not isinstance(value, _Object):
+        return
+    if len(path) == 1:
+        value[:] = [field for field in value if field[0] != path[0]]
+        return
+    for name, inner in value:
+        if name == path[0]:
+            _remove(inner, path[1:])
 
 
-def exact_text(value: Any) -> str:
-    """The canonical JSON text of what `parse_exact` gave, or of a part of it."""
+def _text(value: Any) -> str:
     if isinstance(value, _Number):
         return str(value)
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(k)}:{exact_text(value[k])}" for k in sorted(value)) + "}"
+    if isinstance(value, _Object):
+        fields = sorted(value, key=_name)
+        return "{" + ",".join([f"{_JSON.encode(name)}:{_text(inner)}" for name, inner in fields]) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(exact_text, value)) + "]"
-    return json.dumps(value)
+        return "[" + ",".join([_text(inner) for inner in value]) + "]"
+    return _JSON.encode(value)
+
+
+def _name(field: tuple[str, Any]) -> str:
+    return field[0]
 
 
 def join_escaped(parts: Sequence[str], separator: str = "/") -> str:
-    """Joins parts so that no two different sequences give one text: `\\` and the separator are escaped."""
+    """Joins parts so that no two different sequences give one text: `\\` and the separator are escaped.
+
+    Raises ValueError for no parts (which would look like one empty part), and for a separator that is not one
+    character or is the backslash itself.
+    """
+    if not parts or len(separator) != 1 or separator == "\\":
+        raise ValueError("at least one part, and one character other than a backslash between them")
     return separator.join(part.replace("\\", "\\\\").replace(separator, "\\" + separator) for part in parts)
 
 

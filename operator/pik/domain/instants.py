@@ -12,10 +12,14 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - counted from, in UTC
 _MICROSECOND = timedelta(microseconds=1)
-# RFC 3339 section 5.6, with the lower-case t and z and the space that its note allows.
+# RFC 3339 section 5.6, with the lower-case t and z and the space that its note allows. Hours, minutes and
+# offsets are bounded here: datetime takes 24:00 in some versions of Python and +22:60 in all.
 _RFC3339 = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d+))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    r"(\d{4}-\d{2}-\d{2})[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60))(?:\.(\d+))?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 MAX_TEXT = 64
 
@@ -52,21 +56,22 @@ class Instant(msgspec.Struct, frozen=True, order=True, gc=False):
 
 def format_micros(micros: int) -> str:
     """`2013-07-10T04:00:00.000000Z`, always 27 characters."""
-    moment = EPOCH + timedelta(microseconds=micros)
     # isoformat pads the year, strftime("%Y") does not
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return (_NAIVE_EPOCH + timedelta(0, 0, micros)).isoformat("T", "microseconds") + "Z"
 
 
 def parse_instant(text: str) -> Instant:
     """Reads an RFC 3339 instant of any width and offset.
 
-    Raises `InvalidInstant`: no offset, a field out of range, a leap second (it has no place on a time line of
-    86,400-second days), or a year that leaves 0001–9999 in UTC.
+    Raises `InvalidInstant`: no offset, a field out of range, more than `MAX_TEXT` characters, a leap second
+    (it has no place on a time line of 86,400-second days), or a year that leaves 0001–9999 in UTC.
     """
     match = _RFC3339.fullmatch(text) if len(text) <= MAX_TEXT else None
     if match is None:
         raise InvalidInstant("not an RFC 3339 instant with an offset, such as 2013-07-10T04:00:00Z")
     day, clock, fraction, offset = match.groups()
+    if clock.endswith("60"):
+        raise InvalidInstant("a leap second has no place on a time line of 86,400-second days")
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{'Z' if offset in 'Zz' else offset}")
         micros = (moment - EPOCH) // _MICROSECOND

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from pik.domain.arrivals import Outcome
 from pik.domain.instants import Instant
+
+_SEGMENT_ID = re.compile(r"([0-9a-f]{32})\.g([0-9]{8,})")
 
 
 class SegmentID(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -25,11 +29,10 @@ class SegmentID(msgspec.Struct, frozen=True, order=True, gc=False):
 
 def parse_segment_id(text: str) -> SegmentID:
     """The reverse of `str(SegmentID)`. Raises ValueError."""
-    identity, separator, generation = text.partition(".g")
-    if len(identity) != 32 or not separator:
+    match = _SEGMENT_ID.fullmatch(text)
+    if match is None:
         raise ValueError(f"not a segment id: {text!r}")
-    int(identity, 16)
-    return SegmentID(identity, int(generation))
+    return SegmentID(match[1], int(match[2]))
 
 
 class SegmentHead(msgspec.Struct, frozen=True):
