@@ -187,4 +187,6 @@ class AggregateVersion(Resource):
     )
 
     spec: AggregateVersionSpec = Field(description="What is asked. Immutable but for `suspend`.")
-    status: AggregateVersionStatus = Field(default_factory=AggregateVersionStatus, description="What is.")
+    status: AggregateVersionStatus = Field(
+        default_factory=AggregateVersionStatus, description="What was observed of the version."
+    )

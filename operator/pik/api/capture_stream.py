@@ -453,5 +453,7 @@ class CaptureStream(Resource):
         ),
     )
 
-    spec: CaptureStreamSpec = Field(description="What is wanted.")
-    status: CaptureStreamStatus = Field(default_factory=CaptureStreamStatus, description="What is.")
+    spec: CaptureStreamSpec = Field(description="What is wanted of the stream.")
+    status: CaptureStreamStatus = Field(
+        default_factory=CaptureStreamStatus, description="What was observed of the stream."
+    )

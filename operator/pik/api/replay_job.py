@@ -317,5 +317,7 @@ class ReplayJob(Resource):
         PrinterColumn(name="Age", type="date", jsonPath=".metadata.creationTimestamp"),
     )
 
-    spec: ReplayJobSpec = Field(description="What is wanted.")
-    status: ReplayJobStatus = Field(default_factory=ReplayJobStatus, description="What is.")
+    spec: ReplayJobSpec = Field(description="What is wanted of the replay.")
+    status: ReplayJobStatus = Field(
+        default_factory=ReplayJobStatus, description="What was observed of the replay."
+    )
