@@ -113,11 +113,9 @@ def test_what_cannot_be_read_is_told_with_its_line(text: str, message: str) -> N
 
 
 def test_a_small_text_cannot_grow_without_bound() -> None:
-    laughs = "a: &a [x, x, x, x, x, x, x, x, x, x]
-"
+    laughs = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
     for old, new in zip("abcdefg", "bcdefgh", strict=True):
-        laughs += f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]
-"
+        laughs += f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
     with pytest.raises(UnreadableManifest, match="too large or too deep"):
         load_text(laughs)
 
