@@ -1,0 +1,192 @@
+"""`ports.Selector` over a stream's segments, with DuckDB; for an entity of a stream that decides on write,
+over those segments alone that the index names, and the most recent ones (design: Reading)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pik.api.replay_job import Duplicates, TimeField
+from pik.domain.errors import InvalidExpression
+from pik.domain.instants import Instant, format_micros
+from pik.domain.segments import SegmentEntry, SegmentID
+from pik.execution.reading.relation import connect, open_arrivals, open_events
+from pik.execution.stream import Deduplication, Stream
+from pik.planning.replay.plan import (
+    Measure,
+    ReplayPlan,
+    holds_repeats,
+    may_hold,
+    may_hold_newer,
+    maybe_events,
+    segments_to_read,
+)
+from pik.planning.replay.select_sql import COUNT, STALE, Query, repeats_query, shard_query, slice_table
+from pik.planning.replay.spec import ReplaySpec
+from pik.ports.selection import Measured, ReplayEvent
+
+TAIL = 900.0
+"""Seconds for which the index by entity is not relied upon: it is eventually consistent."""
+
+_ROWS = 2_000  # a piece
+
+
+class DuckDBSelector:
+    """`condition` makes SQL of a job's condition, or raises `InvalidExpression`. `memory`: DuckDB's limit,
+    such as `512MB`."""
+
+    def __init__(
+        self, stream: Stream, condition: Callable[[str], str], memory: str | None = None, tail: float = TAIL
+    ) -> None:
+        self._stream = stream
+        self._condition = condition
+        self._memory = memory
+        self._tail = tail
+        self._on_read = stream.deduplication is Deduplication.ON_READ
+
+    async def measure(self, spec: ReplaySpec, segments: Sequence[SegmentEntry]) -> Measured:
+        condition = None if spec.where is None else self._condition(spec.where)
+        by_index = not self._on_read and spec.entities is not None and spec.duplicates is Duplicates.FIRST
+        if by_index:
+            known = await self._of_entities(spec, segments)
+            reads = [entry for entry in known if may_hold(spec, entry)]
+            opened = known
+        else:
+            reads = segments_to_read(spec, segments, on_read=self._on_read)
+            read = {entry.segment for entry in reads}
+            opened = [e for e in segments if e.segment in read or self._counts(spec, e)]
+        files = await self._stream.files.fetch(opened)
+        measure, stale = await self._stream.offload(self._count, spec, condition, files, by_index)
+        return Measured(measure, tuple(reads), stale)
+
+    async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[Sequence[ReplayEvent]]:
+        condition = None if plan.spec.where is None else self._condition(plan.spec.where)
+        files = await self._stream.files.fetch(plan.reads)
+        query = shard_query(plan.spec, condition, on_read=self._on_read, shard=shard, start=start)
+        with closing(connect(self._memory)) as con:
+            reader = await self._stream.offload(self._open, con, files, query)
+            while piece := await self._stream.offload(_next_piece, reader):
+                yield piece
+
+    async def _of_entities(self, spec: ReplaySpec, segments: Sequence[SegmentEntry]) -> list[SegmentEntry]:
+        """The segments with events of these entities from the window on, by the index, and the recent ones,
+        which it may not name yet."""
+        start = spec.window.start if spec.time_field is TimeField.EVENT_TIME else None
+        named: set[SegmentID] = set()
+        for entity in spec.entities or ():
+            async for reservation in self._stream.index.by_entity(entity, start, None):
+                named.add(reservation.segment)
+        recent = Instant(self._stream.clock.now().micros - round(self._tail * 1_000_000))
+        return [
+            entry
+            for entry in segments
+            if maybe_events(entry) > 0 and (entry.segment in named or entry.known_from >= recent)
+        ]
+
+    def _counts(self, spec: ReplaySpec, entry: SegmentEntry) -> bool:
+        """Whether counting what is stale or repeated needs a segment that the slice does not."""
+        if self._on_read:
+            return maybe_events(entry) > 0
+        return may_hold_newer(spec, entry) or holds_repeats(spec, entry)
+
+    def _count(
+        self, spec: ReplaySpec, condition: str | None, files: Sequence[Path], by_index: bool
+    ) -> tuple[Measure, tuple[str, ...]]:
+        with closing(connect(self._memory)) as con:
+            open_arrivals(con, files)
+            open_events(con, self._stream.deduplication)
+            _run(con, slice_table(spec, condition, on_read=self._on_read))
+            matched, size, first, last = _run(con, Query(COUNT, []))[0]
+            stale = tuple(entity for (entity,) in _run(con, Query(STALE, [])))
+            repeats = None
+            if not by_index and spec.duplicates is Duplicates.FIRST:
+                repeats = _run(con, repeats_query(spec, condition, on_read=self._on_read))[0][0]
+        measure = Measure(
+            matched=matched,
+            bytes=size,
+            first_event_time=None if first is None else format_micros(first),
+            last_event_time=None if last is None else format_micros(last),
+            repeats=repeats,
+            stale=len(stale),
+        )
+        return measure, stale
+
+    def _open(
+        self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], query: Query
+    ) -> pa.RecordBatchReader:
+        open_arrivals(con, files)
+        open_events(con, self._stream.deduplication)
+        try:
+            return con.sql(query.sql, params=query.parameters).to_arrow_reader(_ROWS)
+        except duckdb.Error as error:
+            raise _refused(error) from error
+
+
+def _run(con: duckdb.DuckDBPyConnection, query: Query) -> list[tuple[Any, ...]]:
+    try:
+        rows: list[tuple[Any, ...]] = con.execute(query.sql, query.parameters).fetchall()
+    except duckdb.Error as error:
+        raise _refused(error) from error
+    return rows
+
+
+def _next_piece(reader: pa.RecordBatchReader) -> list[ReplayEvent]:
+    """The next rows; none only at the end."""
+    try:
+        batch = reader.read_next_batch()
+        while batch.num_rows == 0:
+            batch = reader.read_next_batch()
+    except StopIteration:
+        return []
+    except (pa.ArrowException, duckdb.Error) as error:
+        raise _refused(error) from error
+    columns = [_values(batch, name) for name in batch.schema.names]
+    return [_event(*values) for values in zip(*columns, strict=True)]
+
+
+def _values(batch: pa.RecordBatch, name: str) -> list[Any]:
+    column = batch.column(name)
+    values: list[Any] = (column.cast(pa.binary()) if name == "data" else column).to_pylist()
+    return values
+
+
+def _event(
+    event_id: str,
+    source: str,
+    event_type: str,
+    entity_id: str,
+    event_micros: int,
+    event_time_rest: str,
+    event_time_text: str,
+    idempotency_key: str | None,
+    attributes: str | None,
+    data: bytes,
+    segment: str,
+    row: int,
+    repeat: bool,
+) -> ReplayEvent:
+    """From the columns of select_sql, in their order."""
+    return ReplayEvent(
+        event_id,
+        source,
+        event_type,
+        entity_id,
+        Instant(event_micros, event_time_rest),
+        event_time_text,
+        idempotency_key,
+        attributes,
+        data,
+        segment,
+        row,
+        repeat,
+    )
+
+
+def _refused(error: Exception) -> InvalidExpression:
+    # DuckDB's own words may quote a payload, which belongs in no status
+    return InvalidExpression(f"the condition cannot be evaluated over the data: {type(error).__name__}")

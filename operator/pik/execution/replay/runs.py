@@ -1,0 +1,106 @@
+"""The objects of a run: read, and created once (design: Run protocol; law 6)."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from pik.domain.errors import AlreadyExists, NoSuchObject, RunKeyConflict, Tampered
+from pik.execution.retrying import Patience, until_answered
+from pik.execution.stream import Stream
+from pik.planning.replay.plan import ReplayPlan, verify_plan
+from pik.planning.replay.records import End, RunKeys, RunRecord
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+PATIENCE = Patience()
+
+
+def run_keys(stream: Stream, run_id: str) -> RunKeys:
+    """Where the run's objects lie."""
+    return RunKeys(stream.layout.run(run_id))
+
+
+async def create_once(stream: Stream, key: str, body: bytes) -> bytes | None:
+    """Creates the object, whatever answers are lost on the way. None: it is there with this body, by this
+    call or an earlier one; else the other body that is there."""
+
+    async def create() -> None:
+        await stream.objects.create(key, body, _content_type(key))
+
+    try:
+        await until_answered(stream.clock, PATIENCE, create)
+    except AlreadyExists:
+        stored = await until_answered(stream.clock, PATIENCE, lambda: stream.objects.read(key))
+        return None if stored.body == body else stored.body
+    return None
+
+
+async def read_record(stream: Stream, run_id: str) -> RunRecord | None:
+    """The run's record, or None: it was never begun. Only a marker whose run is on record counts (law 10)."""
+    return await _read(stream, run_keys(stream, run_id).record, RunRecord)
+
+
+async def read_end(stream: Stream, run_id: str) -> End | None:
+    """How the run ended; None while it has not."""
+    return await _read(stream, run_keys(stream, run_id).end, End)
+
+
+async def read_shard_end(stream: Stream, run_id: str, shard: int) -> End | None:
+    """How the shard ended; None while it has not."""
+    return await _read(stream, run_keys(stream, run_id).shard_end(shard), End)
+
+
+async def read_plan(stream: Stream, run_id: str, plan_hash: str) -> ReplayPlan | None:
+    """The plan that was shown under this hash, or None. Raises `Tampered` where its content has another."""
+    plan = await _read(stream, run_keys(stream, run_id).plan(plan_hash), ReplayPlan)
+    if plan is not None and (plan.hash != plan_hash or plan.run_id != run_id or not verify_plan(plan)):
+        raise Tampered(f"the plan {plan_hash} of run {run_id} is not what its hash was made of")
+    return plan
+
+
+async def begin_run(
+    stream: Stream, plan: ReplayPlan, *, namespace: str, name: str, run_key: str, approved_by: str | None
+) -> RunRecord:
+    """The run's record, created now or found: whoever applies the job again finds the run that was.
+
+    Only to be called for a plan that nothing refuses (planning.replay.policy). Raises `RunKeyConflict` where
+    the record that is there is of another spec.
+    """
+    record = RunRecord(
+        run_id=plan.run_id,
+        stream_id=plan.stream_id,
+        namespace=namespace,
+        name=name,
+        run_key=run_key,
+        spec_digest=plan.spec.digest,
+        plan_hash=plan.hash,
+        approved_by=approved_by,
+        started=stream.clock.now().text,
+        nonce=stream.entropy.hex(32),
+    )
+    found = await create_once(stream, run_keys(stream, plan.run_id).record, msgspec.json.encode(record))
+    return record if found is None else same_run(msgspec.json.decode(found, type=RunRecord), plan.spec.digest)
+
+
+def same_run(record: RunRecord, spec_digest: str) -> RunRecord:
+    """The record, if it is of this spec. Raises `RunKeyConflict`."""
+    if record.spec_digest != spec_digest:
+        raise RunKeyConflict(
+            f"run {record.run_key!r} of {record.namespace}/{record.name} was begun at {record.started} with "
+            "another spec: change runKey to run again"
+        )
+    return record
+
+
+async def _read(stream: Stream, key: str, kind: type[T]) -> T | None:
+    try:
+        stored = await until_answered(stream.clock, PATIENCE, lambda: stream.objects.read(key))
+    except NoSuchObject:
+        return None
+    return msgspec.json.decode(stored.body, type=kind)
+
+
+def _content_type(key: str) -> str:
+    return "application/x-ndjson" if key.endswith(".ndjson") else "application/json"

@@ -1,0 +1,310 @@
+"""One shard of a run: the same code in a pod of an Indexed Job and in a process that runs all of them.
+
+Before each chunk an intent is created and after it its outcome, conditionally: so a chunk is sent twice only
+if its worker died in it, and two workers cannot both go on (design: Run protocol).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import Protocol
+
+import msgspec
+
+from pik.api.conditions import Reason
+from pik.api.replay_job import ErrorAction
+from pik.domain.errors import Incomplete, LeaseLost, PikError, RawExpired, Tampered
+from pik.domain.instants import parse_instant
+from pik.domain.retention import is_expired
+from pik.execution.replay.checkpoint import Checkpoint, read_checkpoint
+from pik.execution.replay.courier import Courier, Delivered
+from pik.execution.replay.lease import Lease
+from pik.execution.replay.pacing import Pacer
+from pik.execution.replay.runs import (
+    create_once,
+    read_end,
+    read_plan,
+    read_record,
+    read_shard_end,
+    run_keys,
+)
+from pik.execution.replay.settings import ShardSettings
+from pik.execution.stream import Stream
+from pik.planning.replay.batches import next_chunk
+from pik.planning.replay.plan import ReplayPlan
+from pik.planning.replay.records import (
+    MAX_FAILURES,
+    ChunkHead,
+    End,
+    EndState,
+    Failure,
+    Intent,
+    Repeats,
+    Result,
+    Totals,
+    encode_outcome,
+)
+from pik.ports.selection import ReplayEvent, Selector
+from pik.ports.sinks import Sink
+
+_LOOK_UP = 1.0  # seconds between two looks at whether to halt, while a pace makes the shard wait
+
+
+class Observer(Protocol):
+    """Told what happens, for progress and conditions; it decides nothing."""
+
+    def checkpoint(self, head: ChunkHead) -> None: ...
+
+    def retrying(self, shard: int, error: PikError) -> None: ...
+
+
+class Unobserved:
+    """Nobody looks."""
+
+    def checkpoint(self, head: ChunkHead) -> None: ...
+
+    def retrying(self, shard: int, error: PikError) -> None: ...
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """What a run's shards work with. `holder` names the worker, newly for each start of a process; `halted`
+    is asked between chunks."""
+
+    selector: Selector
+    sink: Sink
+    dead_letter: Sink | None
+    pacer: Pacer
+    holder: str
+    halted: Callable[[], bool]
+    observer: Observer
+    settings: ShardSettings = ShardSettings()
+
+
+async def run_shard(stream: Stream, run_id: str, shard: int, tools: Tools) -> End | None:
+    """Sends what is left of a shard. None: halted between two chunks, to be gone on with later.
+
+    Raises `LeaseLost` while another worker has it, `TargetUnavailable` when the target did not take a chunk,
+    `Denied` and `TargetForbidden` from the sink, and what the ports raise. The shard can then be tried again:
+    the chunk in doubt is sent again with the same keys.
+    """
+    if (done := await read_end(stream, run_id)) is not None:
+        return done
+    if (ended := await read_shard_end(stream, run_id, shard)) is not None:
+        return ended
+    plan = await planned(stream, run_id)
+    lease = Lease(stream, f"{run_id}/{shard:04d}", tools.holder, tools.settings.lease_seconds)
+    await lease.take()
+    try:
+        return await _Shard(stream, plan, shard, tools, lease).work()
+    finally:
+        with suppress(PikError):  # it expires by itself
+            await lease.release()
+
+
+async def planned(stream: Stream, run_id: str) -> ReplayPlan:
+    """The plan that the run's record names. Raises `Incomplete` where there is no record or no plan."""
+    record = await read_record(stream, run_id)
+    if record is None:
+        raise Incomplete(f"there is no record of run {run_id}")
+    plan = await read_plan(stream, run_id, record.plan_hash)
+    if plan is None:
+        raise Incomplete(f"the plan {record.plan_hash} of run {run_id} is gone")
+    return plan
+
+
+class _Shard:
+    def __init__(self, stream: Stream, plan: ReplayPlan, shard: int, tools: Tools, lease: Lease) -> None:
+        self._stream = stream
+        self._plan = plan
+        self._shard = shard
+        self._tools = tools
+        self._lease = lease
+        self._keys = run_keys(stream, plan.run_id)
+        self._at = Checkpoint()
+        self._courier = Courier(
+            plan,
+            shard,
+            sink=tools.sink,
+            dead_letter=tools.dead_letter,
+            pacer=tools.pacer,
+            lease=lease,
+            clock=stream.clock,
+            entropy=stream.entropy,
+            settings=tools.settings,
+        )
+
+    async def work(self) -> End | None:
+        self._at = await read_checkpoint(self._stream, self._plan.run_id, self._shard)
+        pieces = self._tools.selector.read(self._plan, self._shard, self._at.start)
+        try:
+            self._check_retention()
+            async with aclosing(_Ahead(pieces)) as ahead:
+                return await self._chunks(ahead)
+        except RawExpired as error:
+            return await self._end(EndState.FAILED, Reason.RAW_EXPIRED, str(error))
+        except Tampered as error:
+            return await self._end(EndState.FAILED, Reason.RAW_CHANGED, str(error))
+
+    async def _chunks(self, ahead: _Ahead) -> End | None:
+        settings = self._tools.settings
+        wanted = min(settings.first_chunk, settings.chunk_events)
+        while not self._at.stopped:
+            doubt = self._at.doubt
+            if doubt is not None:
+                events = await ahead.peek(doubt.count)
+                self._check_doubt(doubt, events)
+            else:
+                if self._tools.halted() or await read_end(self._stream, self._plan.run_id) is not None:
+                    return None
+                events = await ahead.peek(wanted)
+                times = [event.event_time for event in events]
+                events = events[: self._tools.pacer.horizon(times, settings.chunk_seconds)]
+                if not events:
+                    return await self._end(EndState.SUCCEEDED, Reason.SUCCEEDED, "")
+                if not await self._until_due(events):
+                    return None
+            self._check_retention()
+            began = self._stream.clock.now()
+            self._at = await self._chunk(self._at, events)
+            ahead.drop(len(events))
+            seconds = (self._stream.clock.now().micros - began.micros) / 1_000_000
+            wanted = next_chunk(len(events), seconds, most=settings.chunk_events, aim=settings.chunk_seconds)
+        failure = self._at.failures[-1]
+        message = f"the target refused event {failure.event_id}: {failure.message}"
+        return await self._end(EndState.FAILED, Reason.TARGET_FAILED, message)
+
+    async def _chunk(self, at: Checkpoint, events: Sequence[ReplayEvent]) -> Checkpoint:
+        """Intent, sending, outcome; the checkpoint after it."""
+        await self._lease.keep()
+        intent = at.doubt or Intent(
+            chunk=at.chunk,
+            start=at.start,
+            count=len(events),
+            first_event_id=events[0].event_id,
+            last_event_id=events[-1].event_id,
+            holder=self._tools.holder,
+            at=self._stream.clock.now().text,
+        )
+        if at.doubt is None:
+            await self._create(self._keys.intent(self._shard, at.chunk), msgspec.json.encode(intent))
+        began = self._stream.clock.now().text
+        delivered = await self._courier.deliver(at.chunk, at.start, events, at.held)
+        newly_held = self._newly_held(delivered)
+        head = ChunkHead(
+            shard=self._shard,
+            chunk=at.chunk,
+            start=at.start,
+            count=len(events),
+            began=began,
+            ended=self._stream.clock.now().text,
+            holder=self._tools.holder,
+            totals=at.totals + _totals(delivered),
+            failures=(*at.failures, *_failures(delivered))[:MAX_FAILURES],
+            newly_held=newly_held,
+            held_before=at.held_in,
+            in_doubt=at.doubt is not None,
+            repeats=None if at.doubt is None else self._repeats(at.doubt),
+            stopped=delivered.stopped,
+        )
+        body = encode_outcome(head, delivered.entries)
+        await self._create(self._keys.outcome(self._shard, at.chunk), body)
+        self._tools.observer.checkpoint(head)
+        return Checkpoint(
+            chunk=at.chunk + 1,
+            start=at.start + len(events),
+            totals=head.totals,
+            failures=head.failures,
+            held=at.held.union(newly_held),
+            held_in=at.chunk if newly_held else at.held_in,
+            stopped=head.stopped,
+        )
+
+    async def _create(self, key: str, body: bytes) -> None:
+        """Creates an object that only the one worker that goes on can create. Raises `LeaseLost`."""
+        if await create_once(self._stream, key, body) is not None:
+            raise LeaseLost(f"another worker went on with this shard: it wrote {key}")
+
+    async def _end(self, state: EndState, reason: Reason, message: str) -> End:
+        at = self._at
+        if at.failures and state is EndState.SUCCEEDED:
+            reason = Reason.SUCCEEDED_WITH_FAILURES
+        now = self._stream.clock.now().text
+        end = End(state, reason, message, now, at.totals, at.failures)
+        found = await create_once(self._stream, self._keys.shard_end(self._shard), msgspec.json.encode(end))
+        return end if found is None else msgspec.json.decode(found, type=End)
+
+    async def _until_due(self, events: Sequence[ReplayEvent]) -> bool:
+        """Waits until the pace's speed has come to these events. False: halted meanwhile."""
+        times = [event.event_time for event in events]
+        while (wait := self._tools.pacer.due_in(times)) > 0:
+            if self._tools.halted():
+                return False
+            await self._lease.sleep(min(wait, _LOOK_UP))
+        return True
+
+    def _check_doubt(self, doubt: Intent, events: Sequence[ReplayEvent]) -> None:
+        same = len(events) == doubt.count and events[0].event_id == doubt.first_event_id
+        if not same or events[-1].event_id != doubt.last_event_id:
+            raise Incomplete(
+                f"chunk {doubt.chunk} of shard {self._shard} is not what it was when it was begun"
+            )
+
+    def _check_retention(self) -> None:
+        if not self._plan.reads:
+            return
+        oldest = min(self._plan.reads, key=lambda entry: entry.ingest_time)
+        if is_expired(oldest.ingest_time, self._stream.retention_days, self._stream.clock.now()):
+            raise RawExpired(f"{oldest.key} is past its retention of {self._stream.retention_days} days")
+
+    def _newly_held(self, delivered: Delivered) -> tuple[str, ...]:
+        held = self._plan.spec.on_error is ErrorAction.HOLD_ENTITY
+        return tuple(delivered.failed_entities) if held else ()
+
+    def _repeats(self, doubt: Intent) -> Repeats:
+        """A target drops repeats for sure only if all of it came within its memory of the first try."""
+        remembers = self._tools.sink.traits.remembers_seconds
+        if remembers is None:
+            return Repeats.BY_KEY
+        since = (self._stream.clock.now().micros - parse_instant(doubt.at).micros) / 1_000_000
+        return Repeats.DROPPED if since < remembers else Repeats.POSSIBLE
+
+
+class _Ahead:
+    """The events that come next, as many as are asked for."""
+
+    def __init__(self, pieces: AsyncIterator[Sequence[ReplayEvent]]) -> None:
+        self._pieces = pieces
+        self._events: list[ReplayEvent] = []
+
+    async def peek(self, count: int) -> list[ReplayEvent]:
+        while len(self._events) < count:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                break
+            self._events.extend(piece)
+        return self._events[:count]
+
+    def drop(self, count: int) -> None:
+        del self._events[:count]
+
+    async def aclose(self) -> None:
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _totals(delivered: Delivered) -> Totals:
+    results = [entry.result for entry in delivered.entries]
+    return Totals(
+        sent=results.count(Result.SENT),
+        failed=results.count(Result.FAILED),
+        held=results.count(Result.HELD),
+        skipped=results.count(Result.SKIPPED),
+        bytes=delivered.sent_bytes,
+    )
+
+
+def _failures(delivered: Delivered) -> list[Failure]:
+    failed = [entry for entry in delivered.entries if entry.result is Result.FAILED]
+    return [Failure(entry.event_id, entry.reason, entry.answer) for entry in failed[:MAX_FAILURES]]

@@ -1,0 +1,124 @@
+"""The slice as SQL over the relations `arrivals` and `events` (execution.reading.relation), for DuckDB.
+
+Values of the job go in as parameters, never as text; its condition is SQL that was checked
+(planning.sql). The order is total, so that a position means the same event every time.
+"""
+
+# ruff: noqa: S608 - what is put together here are constants, whole numbers and the checked condition
+
+from __future__ import annotations
+
+import msgspec
+
+from pik.api.replay_job import Duplicates, Order, TimeField
+from pik.planning.replay.spec import ReplaySpec
+
+_TIME_ORDER = "event_time, event_time_rest, ingest_time, event_id, arrival"
+_COLUMNS = (
+    "event_id, source, event_type, entity_id, epoch_us(event_time) AS event_micros, event_time_rest, "
+    'event_time_text, idempotency_key, attributes, data, segment, "row", repeat'
+)
+_MOMENT = "struct_pack(a := event_time, b := event_time_rest, c := ingest_time, d := event_id)"
+
+
+class Query(msgspec.Struct, frozen=True):
+    """SQL and its parameters, in order."""
+
+    sql: str
+    parameters: list[object]
+
+
+def order_by(spec: ReplaySpec) -> str:
+    """EntityTime and EventTime: by event time, ingest time, event id (for EntityTime nothing is promised
+    across entities, but a limit and a position need one order). IngestTime: as they were stored."""
+    return "arrival" if spec.order is Order.INGEST_TIME else _TIME_ORDER
+
+
+def slice_query(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Query:
+    """The rows of the slice, after its limit, in no order. Those with `repeat` are arrivals after the first
+    of the same content: a conflict is never selected."""
+    wanted = _wanted(spec, condition)
+    parts = [f"SELECT *, false AS repeat FROM events WHERE {wanted.sql}"]
+    parameters = list(wanted.parameters)
+    if spec.duplicates is Duplicates.ALL:
+        repeats = _repeats(wanted, on_read=on_read)
+        parts.append(f"SELECT *, true AS repeat FROM ({repeats.sql})")
+        parameters += repeats.parameters
+    sql = " UNION ALL ".join(parts)
+    if spec.limit is not None:
+        sql = f"SELECT * FROM ({sql}) ORDER BY {order_by(spec)} LIMIT {spec.limit:d}"
+    return Query(sql, parameters)
+
+
+def shard_query(spec: ReplaySpec, condition: str | None, *, on_read: bool, shard: int, start: int) -> Query:
+    """One shard's events in the plan's order, from a position on. The shard of an entity is that of
+    domain.identity.shard_of."""
+    selected = slice_query(spec, condition, on_read=on_read)
+    mine = ""
+    if spec.shards > 1:
+        mine = f" WHERE ('0x' || sha256(entity_id)[:16])::UBIGINT % {spec.shards:d} = {shard:d}"
+    sql = f"SELECT {_COLUMNS} FROM ({selected.sql}){mine} ORDER BY {order_by(spec)} OFFSET {start:d}"
+    return Query(sql, selected.parameters)
+
+
+def slice_table(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Query:
+    """Makes the table `slice`: what counting needs of the slice."""
+    selected = slice_query(spec, condition, on_read=on_read)
+    columns = "event_id, entity_id, event_time, event_time_rest, ingest_time, strlen(data) AS size, repeat"
+    return Query(f"CREATE TABLE slice AS SELECT {columns} FROM ({selected.sql})", selected.parameters)
+
+
+COUNT = """
+    SELECT count(*), coalesce(sum(size), 0)::BIGINT, epoch_us(min(event_time)), epoch_us(max(event_time))
+    FROM slice
+"""
+
+STALE = f"""
+    WITH newest AS (SELECT entity_id, max({_MOMENT}) AS moment FROM slice GROUP BY entity_id)
+    SELECT DISTINCT entity_id FROM events JOIN newest USING (entity_id)
+    WHERE event_time >= (SELECT min(event_time) FROM slice) AND {_MOMENT} > moment
+    ORDER BY entity_id
+"""
+"""Entities with an event newer than their newest of the slice; that event cannot be in the slice itself."""
+
+
+def repeats_query(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Query:
+    """How many arrivals repeat events of the slice within its conditions, and are left out of it."""
+    repeats = _repeats(_wanted(spec, condition), on_read=on_read)
+    return Query(
+        f"SELECT count(*) FROM ({repeats.sql}) SEMI JOIN slice USING (event_id)",
+        repeats.parameters,
+    )
+
+
+def _repeats(wanted: Query, *, on_read: bool) -> Query:
+    if not on_read:
+        return Query(
+            f"SELECT * FROM arrivals WHERE outcome = 'DUPLICATE' AND {wanted.sql}", wanted.parameters
+        )
+    # of equal bytes: what is equal only in canonical form is left out, as a conflict would be
+    return Query(
+        f"""
+        SELECT a.* FROM (SELECT * FROM arrivals WHERE {wanted.sql}) a
+        JOIN (SELECT event_id, fingerprint, arrival FROM events) e
+        ON a.event_id = e.event_id AND a.fingerprint = e.fingerprint AND a.arrival > e.arrival
+        """,
+        wanted.parameters,
+    )
+
+
+def _wanted(spec: ReplaySpec, condition: str | None) -> Query:
+    column = "event_time" if spec.time_field is TimeField.EVENT_TIME else "ingest_time"
+    clauses = [f"{column} >= ?::TIMESTAMPTZ AND {column} < ?::TIMESTAMPTZ"]
+    parameters: list[object] = [spec.start, spec.end]
+    for name, values in (
+        ("entity_id", spec.entities),
+        ("source", spec.sources),
+        ("event_type", spec.event_types),
+    ):
+        if values is not None:
+            clauses.append(f"{name} IN ({', '.join('?' * len(values))})")
+            parameters += values
+    if condition is not None:
+        clauses.append(f"({condition})")
+    return Query(" AND ".join(clauses), parameters)

@@ -1,0 +1,114 @@
+"""What a replay is made of: the fields of a ReplayJob that determine every event to be sent and its order,
+in one canonical form, and the identity of its run (design: section 3, S fields; law 6)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import orjson
+import rfc8785
+
+from pik.api.replay_job import Duplicates, ErrorAction, Order, ReplayJobSpec, StaleAction, TimeField
+from pik.api.targets import S3Format, Target, TargetType
+from pik.domain.instants import parse_instant
+from pik.domain.windows import Window
+
+
+class TargetAddress(msgspec.Struct, frozen=True):
+    """Where a replay sends to, as one address: the queue's URL, the endpoint's URL, or `s3://bucket/prefix`."""
+
+    type: TargetType
+    address: str
+    format: S3Format | None = None  # of S3
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether it is a queue that keeps the order of a message group."""
+        return self.type is TargetType.SQS and self.address.endswith(".fifo")
+
+
+class ReplaySpec(msgspec.Struct, frozen=True):
+    """The S fields. Instants are fixed-width UTC text, sets are sorted, defaults are filled in: two jobs that
+    select and send the same in the same way have equal values here."""
+
+    stream: str  # namespace/name
+    time_field: TimeField
+    start: str
+    end: str
+    entities: tuple[str, ...] | None
+    sources: tuple[str, ...] | None
+    event_types: tuple[str, ...] | None
+    where: str | None  # as written
+    duplicates: Duplicates
+    limit: int | None
+    target: TargetAddress
+    order: Order
+    shards: int
+    on_error: ErrorAction
+    dead_letter: str | None  # URL of the queue
+    on_stale: StaleAction
+    retries_per_shard: int
+
+    @property
+    def window(self) -> Window:
+        return Window(parse_instant(self.start), parse_instant(self.end))
+
+    @property
+    def canonical(self) -> dict[str, Any]:
+        """JSON values, for hashing."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the RFC 8785 form: what a run record remembers of its job."""
+        return sha256(rfc8785.dumps(self.canonical)).hexdigest()
+
+
+def replay_spec(job: ReplayJobSpec, namespace: str) -> ReplaySpec:
+    """The S fields of a job in this namespace. Raises ValueError for a window that does not end after it
+    begins."""
+    select = job.select
+    window = Window(parse_instant(select.window.from_), parse_instant(select.window.to))
+    return ReplaySpec(
+        stream=f"{job.streamRef.namespace or namespace}/{job.streamRef.name}",
+        time_field=select.window.field,
+        start=window.start.text,
+        end=window.end.text,
+        entities=_set(select.entities),
+        sources=_set(select.sources),
+        event_types=_set(select.eventTypes),
+        where=select.where,
+        duplicates=select.duplicates,
+        limit=select.limit,
+        target=target_address(job.target),
+        order=job.order,
+        shards=job.shards,
+        on_error=job.onError.action,
+        dead_letter=None if job.onError.deadLetter is None else job.onError.deadLetter.queueURL,
+        on_stale=job.onStale,
+        retries_per_shard=job.retriesPerShard,
+    )
+
+
+def target_address(target: Target) -> TargetAddress:
+    """The member of the target that its type names. Raises ValueError where there is none."""
+    if target.type is TargetType.SQS and target.sqs is not None:
+        return TargetAddress(TargetType.SQS, target.sqs.queueURL)
+    if target.type is TargetType.HTTP and target.http is not None:
+        return TargetAddress(TargetType.HTTP, target.http.url)
+    if target.type is TargetType.S3 and target.s3 is not None:
+        place = f"s3://{target.s3.bucket}/{target.s3.prefix}"
+        return TargetAddress(TargetType.S3, place, target.s3.format)
+    raise ValueError(f"a target of type {target.type} without its member")
+
+
+def run_id(stream_id: str, namespace: str, name: str, run_key: str) -> str:
+    """A run's identity, SHA-256 (hex), whatever becomes of the object that asked for it (law 6)."""
+    return sha256(orjson.dumps(["pik/1", "run", stream_id, namespace, name, run_key])).hexdigest()
+
+
+def _set(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(sorted(set(values)))

@@ -1,0 +1,71 @@
+"""Where a replay sends to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from pik.planning.replay.batches import TargetOrder
+from pik.ports.selection import ReplayEvent
+
+
+class SinkTraits(msgspec.Struct, frozen=True):
+    """What a target takes and promises."""
+
+    batch_events: int  # most events of one call
+    batch_bytes: int  # most bytes of one call's messages; a larger message is tried alone
+    in_flight: int  # calls that may be under way at once
+    order: TargetOrder
+    remembers_seconds: float | None  # how long it drops repeats of a key; None: unknown
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """An event on its way. `key` is the same in every try of one run (planning.envelope.delivery_key)."""
+
+    key: str
+    body: bytes  # the CloudEvent
+    event: ReplayEvent
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One call's messages in plan order, and where they stand in the run; the same place in every try."""
+
+    run_id: str
+    shard: int
+    chunk: int
+    messages: tuple[Message, ...]
+
+
+class Disposition(StrEnum):
+    DELIVERED = "Delivered"
+    RETRYABLE = "Retryable"  # not now, or nobody knows
+    REFUSED = "Refused"  # for good
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """What a target said to one message. `answer`: its own words, shortened, without a payload. `reason`: one
+    CamelCase word, of what was not delivered. `retry_after`: seconds that it asked to be left alone."""
+
+    disposition: Disposition
+    answer: str
+    reason: str = ""
+    retry_after: float | None = None
+
+
+class Sink(Protocol):
+    """A target. Nothing is sent before the first `send`."""
+
+    @property
+    def traits(self) -> SinkTraits: ...
+
+    async def send(self, batch: Batch) -> list[Delivery]:
+        """One try; one delivery a message, in order. Never retries: who calls does, with the same keys.
+
+        Raises `TargetForbidden` where the address is one that nothing is sent to, and `Denied` where the
+        credentials in use may not; no message was taken then.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,102 @@
+"""Jobs, plans and slices for the tests of replay, and a selector that holds its events in a list."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from pik.api.replay_job import Order, ReplayJobSpec
+from pik.domain.identity import shard_of
+from pik.domain.instants import Instant
+from pik.domain.segments import SegmentEntry
+from pik.execution.reading.snapshot import take_snapshot
+from pik.execution.replay.dry_run import dry_run
+from pik.execution.replay.pacing import Pacer
+from pik.execution.replay.runs import begin_run
+from pik.execution.replay.settings import ShardSettings
+from pik.execution.replay.shard import Tools, Unobserved
+from pik.execution.stream import Stream
+from pik.memory.sink import MemorySink
+from pik.planning.replay.pace import EffectivePace
+from pik.planning.replay.plan import Measure, ReplayPlan
+from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
+from pik.ports.selection import Measured, ReplayEvent, Selector
+from pik.ports.sinks import Sink
+from reading.streams import START, after
+
+HTTP = {"type": "HTTP", "http": {"url": "https://example.test/hook"}}
+WINDOW = {"from": START.text, "to": after(3_600).text}
+
+
+def job(**fields: Any) -> ReplayJobSpec:
+    """A ReplayJob's spec; `select` is merged with a window of an hour from START."""
+    select = {"window": WINDOW, **fields.pop("select", {})}
+    manifest = {"streamRef": {"name": "things"}, "target": HTTP, "select": select, **fields}
+    return ReplayJobSpec.model_validate(manifest)
+
+
+def spec(**fields: Any) -> ReplaySpec:
+    return replay_spec(job(**fields), "tests")
+
+
+def run_of(stream: Stream, key: str = "1") -> str:
+    return run_id(stream.layout.stream_id, "tests", "again", key)
+
+
+def event(number: int, entity: str = "e1", at: Instant | None = None, data: bytes = b"{}") -> ReplayEvent:
+    moment = after(number) if at is None else at
+    return ReplayEvent(
+        event_id=f"{number:064x}",
+        source="sensors",
+        event_type="reading",
+        entity_id=entity,
+        event_time=moment,
+        event_time_text=moment.exact_text,
+        idempotency_key=None,
+        attributes=None,
+        data=data,
+        segment="s",
+        row=number,
+        repeat=False,
+    )
+
+
+class ListSelector:
+    """Its events are the slice, in the plan's order."""
+
+    def __init__(self, events: Sequence[ReplayEvent], stale: Sequence[str] = (), piece: int = 7) -> None:
+        self.events = events
+        self._stale = tuple(stale)
+        self._piece = piece
+
+    async def measure(self, spec: ReplaySpec, segments: Sequence[SegmentEntry]) -> Measured:
+        size = sum(len(event.data) for event in self.events)
+        return Measured(Measure(len(self.events), size, None, None, 0, len(self._stale)), (), self._stale)
+
+    async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[Sequence[ReplayEvent]]:
+        mine = [e for e in self.events if shard_of(e.entity_id, plan.spec.shards) == shard][start:]
+        for first in range(0, len(mine), self._piece):
+            yield mine[first : first + self._piece]
+
+
+async def begin(stream: Stream, selector: Selector, what: ReplaySpec, key: str = "1") -> ReplayPlan:
+    """A dry run, and the record of the run that follows it."""
+    now = stream.clock.now()
+    plan = await dry_run(stream, await take_snapshot(stream, now=now), what, run_of(stream, key), selector)
+    await begin_run(stream, plan, namespace="tests", name="again", run_key=key, approved_by=None)
+    return plan
+
+
+def tools(stream: Stream, selector: Selector, sink: Sink, **changes: Any) -> Tools:
+    given: dict[str, Any] = {
+        "dead_letter": None,
+        "pacer": Pacer(stream.clock, EffectivePace()),
+        "holder": "worker",
+        "halted": lambda: False,
+        "observer": Unobserved(),
+        "settings": ShardSettings(chunk_events=4, first_chunk=4),
+    }
+    return Tools(selector=selector, sink=sink, **{**given, **changes})
+
+
+__all__ = ["MemorySink", "Order", "begin", "event", "job", "run_of", "spec", "tools"]
