@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api.table import Case, bad, base, good, patched, texts, updates
+from pik.api.common import seconds_of
 from pik.api.manifests import UnreadableManifest, load_path
 from pik.api.validation import admit
 from pik.api.violations import InvalidManifest, Violation
@@ -153,3 +154,22 @@ def test_admission_changes_neither_manifest_nor_schema() -> None:
     admit(manifest).manifest["spec"]["storage"]["bucket"]["name"] = "changed"
     assert manifest == before
     assert "name" not in admit(manifest).manifest["spec"]["storage"]["bucket"]
+
+
+def test_of_a_text_that_is_too_long_nothing_more_is_said() -> None:
+    manifest = patched(base("replay-job"), {"spec": {"streamRef": {"name": {"$repeat": ["A", 254]}}}})
+    said = [v.message for v in verdict(Case("long", manifest)) if v.path == "spec.streamRef.name"]
+    assert said == ["Too long: may not be more than 253 bytes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1h30m", 5400), ("90s", 90), ("0h15m0s", 900), ("999999h", 3599996400)]
+)
+def test_durations_are_hours_minutes_and_seconds(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1d", "30m1h", "h", "90"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not hours, minutes and seconds"):
+        seconds_of(text)

@@ -9,6 +9,7 @@ drops what it does not know: it is written by the operator, and a newer one may 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -71,10 +72,25 @@ def list_map(key: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
+def seconds_of(duration: str) -> int:
+    """Seconds of a DurationText: `1h30m` is 5400. Raises ValueError for a text of another form."""
+    match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", duration)
+    if match is None or not duration:
+        raise ValueError(f"not hours, minutes and seconds, such as 1h30m: {duration!r}")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
 class Value(BaseModel):
     """A part of a spec: immutable, and strict about fields that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        serialize_by_alias=True,
+        defer_build=True,  # a validator is built at its first use, not at import
+    )
 
     def to_manifest(self) -> dict[str, Any]:
         """This value as it stands in a manifest: absent fields left out, aliases used."""

@@ -3,7 +3,6 @@ fields found (refused under strict field validation, which is what kubectl asks 
 
 from __future__ import annotations
 
-from copy import deepcopy
 from difflib import get_close_matches
 from typing import Any
 
@@ -20,7 +19,7 @@ def with_defaults(value: Any, schema: Schema) -> Any:
             known = {name: item for name, item in value.items() if item is not None}
             for name, field in properties.items():
                 if name not in known and "default" in field:
-                    known[name] = deepcopy(field["default"])
+                    known[name] = field["default"]
             others: Schema = schema.get("additionalProperties", {})
             return {name: with_defaults(item, properties.get(name, others)) for name, item in known.items()}
         case list():

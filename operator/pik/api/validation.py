@@ -42,7 +42,7 @@ def admit(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> 
     """
     kind = _kind_of(manifest)
     schema = schema_of(kind)
-    violations = unknown_fields({**manifest, "metadata": {}, "status": {}}, schema)
+    violations = unknown_fields({**manifest, "metadata": {}}, schema)
     metadata = manifest.get("metadata", {})
     violations += metadata_violations(metadata)
     stored: dict[str, Any] = with_defaults({**manifest, "metadata": {}}, schema)
