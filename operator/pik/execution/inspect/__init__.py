@@ -1,0 +1,1 @@
+"""What is odd about what arrived: late, missing, repeated, contradictory, disordered, or at odd times."""
