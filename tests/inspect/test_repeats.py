@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pandas
 import pytest
 
 from pik.api.replay_job import TimeField
+from pik.domain.arrivals import Arrival, Outcome
 from pik.domain.differences import Difference
+from pik.domain.identity import fingerprint
 from pik.domain.instants import Instant
 from pik.domain.windows import Window
 from pik.execution.inspect.conflicts import ConflictOptions, conflicts
 from pik.execution.inspect.duplicates import DuplicateOptions, Storm, duplicates
+from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.stream import Deduplication
 from reading.histories import captured, counts, frame, history, recorded
-from reading.streams import HOUR, START, after, arrival
+from reading.streams import HOUR, START, after, arrival, rows, world
 
 WINDOW = Window(Instant(START.micros + HOUR), Instant(START.micros + 4 * HOUR))
 ALL = 10_000
@@ -130,3 +135,41 @@ async def test_a_conflict_shows_both_and_their_difference(tmp_path: Path) -> Non
         "first": START.exact_text,
         "other": after(3600).exact_text,
     }
+
+
+async def test_a_repeat_belongs_to_the_event_that_it_was_answered_with(tmp_path: Path) -> None:
+    """An id whose event expired is free again: a reader may still see both events for a while."""
+    made = await world(tmp_path)
+    old = await made.land(rows([arrival("k", START, b'{"v": 1}')]), at=START)
+    new = await made.land(rows([arrival("k", START, b'{"v": 2}')]), at=after(1))
+    for at, winner in [(2, old), (3, new)]:
+        repeat = rows([arrival("k", START, b'{"v": 3}')], Outcome.CONFLICT, str(winner.segment))
+        await made.land(repeat, at=after(at))
+    snapshot = await take_snapshot(made.stream, now=after(9))
+    report = await conflicts(made.stream, snapshot, None, ConflictOptions())
+    assert [c.event_segment for c in report.conflicts] == [str(old.segment), str(new.segment)]
+    # what was known before the event's segment was known has nothing to be compared with
+    without = msgspec.structs.replace(snapshot, segments=snapshot.segments[2:])
+    report = await conflicts(made.stream, without, None, ConflictOptions())
+    assert (report.conflicts_found, report.uncompared) == (2, 2)
+    assert [c.event_segment for c in report.conflicts] == [None, None]
+
+
+async def test_what_the_fingerprint_leaves_out_is_no_difference(tmp_path: Path) -> None:
+    """A retry with a fresh send time is a duplicate; a conflict's send time is not what it is about."""
+    exclude = ("meta.sent",)
+
+    def sent(payload: bytes) -> Arrival:
+        each = arrival("k", START, payload)
+        content = fingerprint(each.event_type, each.entity_id, each.event_time, payload, exclude)
+        return msgspec.structs.replace(each, fingerprint=content)
+
+    told = [
+        (START, [sent(b'{"v": 1, "meta": {"sent": 1}}')]),
+        (after(1), [sent(b'{"v": 1, "meta": {"sent": 2}}'), sent(b'{"v": 2, "meta": {"sent": 3}}')]),
+    ]
+    made, snapshot = await recorded(tmp_path, told)
+    stream = dataclasses.replace(made.stream, fingerprint_exclude=exclude)
+    assert (await duplicates(stream, snapshot, None, DuplicateOptions())).duplicates == 1
+    report = await conflicts(stream, snapshot, None, ConflictOptions())
+    assert [c.differences for c in report.conflicts] == [(Difference("payload.v", "1", "2"),)]
