@@ -1,0 +1,25 @@
+"""Where a request's events go: the way into one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pik.domain.intake import IntakeRules
+from pik.execution.capture.capture import Capture
+from pik.execution.capture.replays import ReplayClaims
+from pik.ports.system import Offload
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What takes a stream's events."""
+
+    rules: IntakeRules
+    capture: Capture
+    claims: ReplayClaims
+    offload: Offload
+
+
+Doors = Callable[[str, str], Door | None]
+"""By namespace and name; None: there is no such stream, or it takes no events over HTTP, or not yet."""
