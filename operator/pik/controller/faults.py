@@ -1,0 +1,45 @@
+"""From errors to outcomes: the one table of what each error means for an object."""
+
+from __future__ import annotations
+
+from pik.api.conditions import REASONS, ConditionType, Reason
+from pik.controller.outcome import Outcome, Retry, Stalled
+from pik.domain import errors
+
+STALLED_AGAIN = 60.0
+"""Seconds after which a stalled object is looked at: what stalls it may have gone."""
+
+_RETRIED: tuple[tuple[type[errors.PikError], Reason], ...] = (
+    (errors.TargetUnavailable, Reason.TARGET_UNAVAILABLE),
+    (errors.Unavailable, Reason.AWS_UNAVAILABLE),
+    (errors.Incomplete, Reason.INCOMPLETE_READ),
+    (errors.NotReady, Reason.STREAM_NOT_READY),
+    (errors.NoSuchTable, Reason.STREAM_NOT_READY),
+    (errors.Overloaded, Reason.STREAM_NOT_READY),
+)
+_STALLED: tuple[tuple[type[errors.PikError], Reason], ...] = (
+    (errors.Denied, Reason.AWS_REFUSED),
+    (errors.Refused, Reason.AWS_REFUSED),
+    (errors.DataLost, Reason.DATA_LOST),
+    (errors.OwnershipConflict, Reason.OWNERSHIP_CONFLICT),
+    (errors.BucketTaken, Reason.BUCKET_TAKEN),
+    (errors.NoSuchBucket, Reason.BUCKET_NOT_FOUND),
+    (errors.Unusable, Reason.INVALID_SPEC),
+    (errors.InvalidExpression, Reason.INVALID_SPEC),
+    (errors.RunKeyConflict, Reason.RUN_KEY_CONFLICT),
+    (errors.TargetForbidden, Reason.TARGET_FORBIDDEN),
+    (errors.RawExpired, Reason.RAW_EXPIRED),
+    (errors.Tampered, Reason.RAW_CHANGED),
+)
+
+
+def outcome_of(error: errors.PikError, kind: str) -> Outcome:
+    """What an error means for an object of this kind. An error that the kind documents no reason for is
+    InternalError: it is tried again, and not taken for something that it is not."""
+    for types, verdict in ((_STALLED, ConditionType.STALLED), (_RETRIED, ConditionType.RECONCILING)):
+        for meaning, reason in types:
+            if isinstance(error, meaning) and reason in REASONS[kind][verdict]:
+                if verdict is ConditionType.STALLED:
+                    return Stalled(reason, str(error), again=STALLED_AGAIN)
+                return Retry(reason, str(error), after=getattr(error, "retry_after", None))
+    return Retry(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")

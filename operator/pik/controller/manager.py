@@ -1,0 +1,153 @@
+"""One pass after the other: key → object → reconciler → one status write, events, and when to look again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from pik.api.conditions import Reason
+from pik.api.kinds import AnyResource
+from pik.controller.faults import outcome_of
+from pik.controller.objects import ObjectKey, Objects, ObjectWriter, key_of
+from pik.controller.outcome import Backoff, Done, Outcome, Pass, Retry, Waiting, settle
+from pik.controller.queue import WorkQueue
+from pik.domain.errors import PikError
+from pik.ports.system import Clock, Entropy
+
+log = logging.getLogger(__name__)
+
+Reconcile = Callable[[AnyResource], Awaitable[Pass]]
+Finalize = Callable[[AnyResource], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcilers:
+    """`reconcile`: one pass over an object. `finalize`: what its deletion asks for; Done when it may go.
+    `forget`: the object is gone without either."""
+
+    reconcile: Reconcile
+    finalize: Finalize
+    forget: Callable[[ObjectKey], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Manager:
+    """Workers over one queue. What waits for an object is woken by every change of it."""
+
+    objects: Objects
+    writer: ObjectWriter
+    reconcilers: Reconcilers
+    queue: WorkQueue
+    clock: Clock
+    entropy: Entropy
+    backoff: Backoff = field(default_factory=Backoff)
+    outcomes: dict[ObjectKey, Outcome] = field(default_factory=dict)
+    _failures: Counter[ObjectKey] = field(default_factory=Counter)
+    _waiting: dict[ObjectKey, set[ObjectKey]] = field(default_factory=dict)  # by what is waited for
+
+    def changed(self, key: ObjectKey) -> None:
+        """The object was created, changed or deleted by somebody."""
+        self._failures.pop(key, None)
+        self.queue.add(key)
+        self.wake_waiting(key)
+
+    def wake_waiting(self, key: ObjectKey) -> None:
+        for waiting in sorted(self._waiting.pop(key, ())):
+            self.queue.add(waiting)
+
+    async def run(self, workers: int) -> None:
+        """Works until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._worker())
+
+    async def _worker(self) -> None:
+        while True:
+            key = await self.queue.take()
+            try:
+                await self.one(key)
+            finally:
+                self.queue.done(key)
+
+    async def one(self, key: ObjectKey) -> None:
+        """One pass over the object of this key."""
+        resource = self.objects.find(key)
+        if resource is None:
+            await self._gone(key)
+        elif resource.metadata.deletionTimestamp is not None:
+            await self._finalize(resource)
+        else:
+            await self._reconcile(resource)
+
+    async def _reconcile(self, resource: AnyResource) -> None:
+        key = key_of(resource)
+        try:
+            result = await self.reconcilers.reconcile(resource)
+        except PikError as error:
+            result = Pass(resource.status, outcome_of(error, resource.KIND))
+        except Exception as error:  # the one place where a bug in a pass becomes a condition
+            log.exception("a pass over %s failed", key)
+            result = Pass(
+                resource.status, Retry(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:1000])
+            )
+        self._failures[key] = self._failures[key] + 1 if isinstance(result.outcome, Retry) else 0
+        settlement = settle(
+            resource,
+            result,
+            failures=self._failures[key],
+            part=self._part(),
+            backoff=self.backoff,
+            now=self.clock.now(),
+        )
+        before = self.outcomes.get(key)
+        self.outcomes[key] = result.outcome
+        if isinstance(result.outcome, Waiting) and result.outcome.on is not None:
+            self._waiting.setdefault(result.outcome.on, set()).add(key)
+        await self.writer.write_status(resource, settlement.status)
+        if settlement.events:
+            await self.writer.record(resource, settlement.events)
+        if before != result.outcome:
+            self.wake_waiting(key)
+        if result.expired:
+            await self.writer.delete(resource)
+        elif settlement.requeue_after is not None:
+            self.queue.add_after(key, settlement.requeue_after)
+
+    async def _finalize(self, resource: AnyResource) -> None:
+        key = key_of(resource)
+        try:
+            outcome = await self.reconcilers.finalize(resource)
+        except PikError as error:
+            outcome = outcome_of(error, resource.KIND)
+        self.outcomes[key] = outcome
+        if isinstance(outcome, Done):
+            await self.writer.finalized(resource)
+            await self._gone(key)
+            return
+        self._failures[key] += 1
+        settlement = settle(
+            resource,
+            Pass(resource.status, outcome),
+            failures=self._failures[key],
+            part=self._part(),
+            backoff=self.backoff,
+            now=self.clock.now(),
+        )
+        await self.writer.write_status(resource, settlement.status)
+        if settlement.requeue_after is not None:
+            self.queue.add_after(key, settlement.requeue_after)
+
+    async def _gone(self, key: ObjectKey) -> None:
+        await self.reconcilers.forget(key)
+        self.queue.forget(key)
+        self.outcomes.pop(key, None)
+        self._failures.pop(key, None)
+        for waiting in self._waiting.values():
+            waiting.discard(key)
+        self.wake_waiting(key)
+
+    def _part(self) -> float:
+        return int(self.entropy.hex(8), 16) / 0xFFFFFFFF
