@@ -45,3 +45,9 @@ def test_excluded_fields_do_not_differ() -> None:
 
 def test_lists_of_other_lengths_differ_as_a_whole() -> None:
     assert payload_differences(b"[1, 2]", b"[1]") == [Difference("payload", "[1,2]", "[1]")]
+
+
+def test_a_name_that_stands_twice_is_two_fields() -> None:
+    first, other = b'{"a": 1, "a": 2}', b'{"a": 3, "a": 2}'
+    assert payload_differences(first, other) == [Difference("payload.a", "1", "3")]
+    assert payload_differences(b'{"a": 2}', b'{"a": 2, "a": 2}') == [Difference("payload.a#2", None, "2")]
