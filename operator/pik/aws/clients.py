@@ -22,6 +22,7 @@ class AwsAccess(msgspec.Struct, frozen=True):
     endpoint_url: str | None = None  # None: AWS itself; plain http: an emulator, with made-up credentials
     region: str | None = None  # None: that of the environment or profile
     connections: int = 32  # of each client; give its pool of threads as many
+    emulated_account: str = "000000000000"
 
     @property
     def is_emulator(self) -> bool:
@@ -36,6 +37,7 @@ class AwsClients:
         self._access = access
         self._session: Any = (
             LocalSession(
+                aws_access_key_id=access.emulated_account,
                 localstack_host=urlsplit(access.endpoint_url or "").netloc,
                 region_name=access.region or "us-east-1",
             )

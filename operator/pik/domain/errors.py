@@ -43,6 +43,22 @@ class NoSuchTable(PikError):
     """The index table is not there."""
 
 
+class BucketTaken(PikError):
+    """The bucket's name is in use, and not by this stream."""
+
+
+class OwnershipConflict(PikError):
+    """Bucket prefix or table belong to another stream, which the text names."""
+
+
+class DataLost(PikError):
+    """What held raw data is gone; it is never made anew, which would pass for an empty stream."""
+
+
+class Unusable(PikError):
+    """A bucket or table is there, but not as it has to be; the text says what a person must change."""
+
+
 class Fenced(PikError):
     """The index has moved to another generation, or is being rebuilt; read the generation again."""
 
@@ -89,3 +105,19 @@ class TargetUnavailable(PikError):
 
 class TargetForbidden(PikError):
     """The target of a replay has an address that nothing is ever sent to."""
+
+
+class MalformedBatch(PikError):
+    """A body that cannot be told apart into events; nothing of it was read (HTTP 400)."""
+
+
+class BatchTooLarge(PikError):
+    """A body of more bytes or events than are taken at once; nothing of it was read (HTTP 413)."""
+
+
+class UnsupportedMediaType(PikError):
+    """A body of a content type that events do not come in (HTTP 415)."""
+
+
+class UnreadableFile(PikError):
+    """A file that is not what its format says, or that cannot become events of this stream."""

@@ -1,0 +1,130 @@
+"""Whose a bucket's prefix is: the owner record, created with If-None-Match (design: CaptureStream, and Run
+protocol for the takeover and its epoch)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pik.domain.errors import AlreadyExists, Changed, DataLost, NoSuchObject, OwnershipConflict, Unusable
+from pik.domain.layout import owner_key
+from pik.ports.objects import ObjectStore
+from pik.ports.system import Entropy
+
+
+class Claimant(msgspec.Struct, frozen=True):
+    """A CaptureStream, told apart from those of the same name in other clusters."""
+
+    cluster: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.cluster}/{self.namespace}/{self.name}"
+
+
+class OwnerRecord(msgspec.Struct, frozen=True):
+    """`owner.json`. `epoch` begins with 1, and each takeover raises it."""
+
+    stream_id: str  # 32 hex digits
+    cluster: str
+    namespace: str
+    name: str
+    epoch: int
+
+    @property
+    def claimant(self) -> Claimant:
+        return Claimant(self.cluster, self.namespace, self.name)
+
+
+async def read_owner(objects: ObjectStore, prefix: str) -> OwnerRecord | None:
+    """The owner record under the prefix (empty, or ending with `/`)."""
+    try:
+        stored = await objects.read(owner_key(prefix))
+    except NoSuchObject:
+        return None
+    return msgspec.json.decode(stored.body, type=OwnerRecord)
+
+
+async def claim(
+    objects: ObjectStore,
+    prefix: str,
+    claimant: Claimant,
+    entropy: Entropy,
+    *,
+    known_stream: str | None = None,
+    take_over_from: str | None = None,
+) -> OwnerRecord:
+    """The record that says that the prefix is the claimant's; done again it changes nothing.
+
+    Mints the stream's id where there is no record yet. `known_stream`: the id that this stream has had
+    before. `take_over_from`: the old owner's `cluster/namespace/name`, as a person wrote it.
+
+    Raises `OwnershipConflict` where another owns it, `DataLost` where the record of a known stream is gone or
+    is another's, `Unusable` where there is no record and yet something lies there.
+    """
+    record = await read_owner(objects, prefix)
+    if record is None:
+        if known_stream is not None:
+            raise DataLost(f"the owner record of stream {known_stream} is gone from {prefix or 'the bucket'}")
+        record = await _mint(objects, prefix, claimant, entropy)
+    if record.claimant != claimant:
+        if str(record.claimant) != take_over_from:
+            raise OwnershipConflict(
+                f"{prefix or 'the bucket'} belongs to {record.claimant} (stream {record.stream_id}); "
+                "if that one is gone for good, name it as the owner to take over from"
+            )
+        record = await _take_over(objects, prefix, claimant, record)
+    if known_stream not in (None, record.stream_id):
+        raise DataLost(f"{prefix or 'the bucket'} holds stream {record.stream_id}, not {known_stream}")
+    return record
+
+
+async def check_owner(objects: ObjectStore, prefix: str, ours: OwnerRecord) -> None:
+    """Raises `OwnershipConflict` where another has taken the stream over since."""
+    there = await read_owner(objects, prefix)
+    if there != ours:
+        holder = "nobody" if there is None else f"{there.claimant}, epoch {there.epoch}"
+        raise OwnershipConflict(f"stream {ours.stream_id} now belongs to {holder}")
+
+
+async def _mint(objects: ObjectStore, prefix: str, claimant: Claimant, entropy: Entropy) -> OwnerRecord:
+    await _check_vacant(objects, prefix)
+    record = OwnerRecord(entropy.hex(32), claimant.cluster, claimant.namespace, claimant.name, epoch=1)
+    try:
+        await objects.create(owner_key(prefix), msgspec.json.encode(record))
+    except AlreadyExists:
+        # another was first; or we were, by a call whose answer was lost
+        there = await read_owner(objects, prefix)
+        if there is None:
+            raise
+        return there
+    return record
+
+
+async def _check_vacant(objects: ObjectStore, prefix: str) -> None:
+    """Streams may not lie in one another: the outer one's lifecycle rules would reach the inner one."""
+    async for info in objects.list(prefix):
+        if info.key != owner_key(prefix):
+            raise Unusable(f"{info.key} lies under the prefix, and no owner record: choose another prefix")
+    parts = prefix.rstrip("/").split("/")[:-1]
+    for end in range(len(parts) + 1):
+        outer = "".join(f"{part}/" for part in parts[:end])
+        if outer == prefix:
+            continue
+        record = await read_owner(objects, outer)
+        if record is not None:
+            raise OwnershipConflict(f"{prefix} lies inside of {outer or 'the bucket'}, of {record.claimant}")
+
+
+async def _take_over(objects: ObjectStore, prefix: str, claimant: Claimant, old: OwnerRecord) -> OwnerRecord:
+    key = owner_key(prefix)
+    stored = await objects.read(key)
+    new = OwnerRecord(old.stream_id, claimant.cluster, claimant.namespace, claimant.name, old.epoch + 1)
+    if msgspec.json.decode(stored.body, type=OwnerRecord) != old:
+        raise OwnershipConflict(f"the owner of {prefix or 'the bucket'} is changing")
+    try:
+        await objects.replace(key, msgspec.json.encode(new), stored.etag)
+    except Changed as error:
+        if await read_owner(objects, prefix) != new:  # else it was us, by a call whose answer was lost
+            raise OwnershipConflict(f"the owner of {prefix or 'the bucket'} has changed") from error
+    return new
