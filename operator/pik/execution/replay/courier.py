@@ -202,7 +202,6 @@ class Courier:
             source=event.source,
             event_type=event.event_type,
             entity_id=event.entity_id,
-            event_time=event.event_time,
             event_time_text=event.event_time_text,
             idempotency_key=event.idempotency_key,
             attributes=event.attributes,

@@ -1,0 +1,1 @@
+"""Targets of replays that need no AWS."""

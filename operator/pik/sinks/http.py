@@ -1,0 +1,170 @@
+"""An HTTP endpoint as a target: each event posted as a CloudEvent (structured mode), with a key by which the
+target can drop repeats. One try a call; nothing is read from the environment, no redirect is followed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import httpcore
+import msgspec
+
+from pik.domain.instants import instant_of
+from pik.planning.replay.batches import TargetOrder
+from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
+from pik.ports.system import Clock
+from pik.sinks.guard import GuardedBackend, Resolve, resolve
+
+_RETRYABLE = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_READ_BYTES = 65_536  # of an answer's body, so that the connection can be used again
+_HEADERS = [
+    (b"Content-Type", b"application/cloudevents+json; charset=utf-8"),
+    (b"Accept", b"*/*"),
+    (b"User-Agent", b"pik"),
+]
+
+
+class HTTPTimeouts(msgspec.Struct, frozen=True):
+    """Seconds. `whole`: for everything that one event takes, also where an answer comes drop by drop."""
+
+    connect: float = 5.0
+    read: float = 15.0
+    whole: float = 30.0
+
+
+class HTTPSink:
+    """`ports.Sink`. `loopback`: whether this machine itself may be the target, as in local mode."""
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        loopback: bool = False,
+        in_flight: int = 8,
+        timeouts: HTTPTimeouts | None = None,
+        resolver: Resolve = resolve,
+    ) -> None:
+        self._url = url
+        self._clock = clock
+        self._timeouts = timeouts or HTTPTimeouts()
+        self._traits = SinkTraits(
+            batch_events=1,
+            batch_bytes=2**31,
+            in_flight=in_flight,
+            order=TargetOrder.MESSAGE,
+            remembers_seconds=None,
+        )
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpcore.default_ssl_context(),
+            max_connections=in_flight,
+            max_keepalive_connections=in_flight,
+            keepalive_expiry=30.0,
+            network_backend=GuardedBackend(httpcore.AnyIOBackend(), loopback=loopback, resolver=resolver),
+        )
+
+    @property
+    def traits(self) -> SinkTraits:
+        return self._traits
+
+    async def send(self, batch: Batch) -> list[Delivery]:
+        return [await self._post(message) for message in batch.messages]
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+    async def _post(self, message: Message) -> Delivery:
+        times = self._timeouts
+        extensions = {
+            "timeout": {
+                "connect": times.connect,
+                "read": times.read,
+                "write": times.read,
+                "pool": times.whole,
+            }
+        }
+        headers = [*_HEADERS, (b"Idempotency-Key", message.key.encode())]
+        delivery: Delivery | None = None
+        try:
+            async with (
+                asyncio.timeout(times.whole),
+                self._pool.stream(
+                    "POST", self._url, headers=headers, content=message.body, extensions=extensions
+                ) as response,
+            ):
+                delivery = self._judge(response)
+                await _drain(response)
+        except (TimeoutError, httpcore.TimeoutException) as error:
+            # once the status is there, what becomes of the rest of the answer does not matter
+            return delivery or Delivery(Disposition.RETRYABLE, _said(error, "no answer in time"), "Timeout")
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            broke = _said(error, "the connection broke")
+            return delivery or Delivery(Disposition.RETRYABLE, broke, "ConnectionFailed")
+        return delivery
+
+    def _judge(self, response: httpcore.Response) -> Delivery:
+        status = response.status
+        answer = str(status)
+        if 200 <= status < 300:
+            return Delivery(Disposition.DELIVERED, answer)
+        if status in _RETRYABLE:
+            wait = retry_after(_header(response, b"retry-after"), self._clock.now().to_datetime())
+            return Delivery(Disposition.RETRYABLE, answer, _word(status), wait)
+        if 300 <= status < 400:
+            place = _header(response, b"location")
+            return Delivery(
+                Disposition.REFUSED, f"{status}, to {place[:200]}; it is not followed", "Redirected"
+            )
+        return Delivery(Disposition.REFUSED, answer, _word(status))
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """Seconds from a `Retry-After` (RFC 9110: seconds, or a date); None where it says nothing sensible."""
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return max(0.0, (instant_of(moment).micros - instant_of(now).micros) / 1_000_000)
+
+
+async def _drain(response: httpcore.Response) -> None:
+    """Reads a short body to its end; a long one is left, and its connection is closed."""
+    read = 0
+    async for part in response.aiter_stream():
+        read += len(part)
+        if read > _READ_BYTES:
+            return
+
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    found = next((value for key, value in response.headers if key.lower() == name), b"")
+    return found.decode("latin-1").strip()
+
+
+def _word(status: int) -> str:
+    """`ServiceUnavailable` for 503."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        return f"Status{status}"
+    return "".join(part.capitalize() for part in phrase.replace("-", " ").replace("'", "").split())
+
+
+def _said(error: Exception, otherwise: str) -> str:
+    return f"{otherwise}: {error}"[:300] if str(error) else otherwise
