@@ -1,0 +1,235 @@
+"""What a producer sees over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.asgi import call
+from pik.domain.arrivals import Outcome
+from pik.domain.intake import IntakeRules
+from pik.execution.capture.capture import Capture
+from pik.execution.capture.replays import ReplayClaims
+from pik.execution.capture.settings import CaptureSettings
+from pik.execution.reindex import reindex
+from pik.execution.retrying import Patience
+from pik.gateway.app import Gateway
+from pik.gateway.doors import Door
+from pik.gateway.server import CannotServe, serving
+from pik.planning.replay.records import RunRecord
+from simulation.capture_scenario import read_truth
+from simulation.virtual_loop import run
+from simulation.world import CURRENT, World
+
+EVENTS = "/v1/streams/default/s/events"
+EVENT = {
+    "source": "shop",
+    "event_type": "paid",
+    "entity_id": "order-1",
+    "event_time": "2013-07-10T04:00:00Z",
+    "payload": {"amount": 1.50},
+    "idempotency_key": "k1",
+}
+
+
+async def opened(rules: IntakeRules | None = None, **settings: Any) -> tuple[World, Gateway]:
+    world = World(1)
+    CURRENT.set(world.process("gateway"))
+    stream = world.stream()
+    await reindex(stream, world.table.ensure)
+    capture = Capture(stream, CaptureSettings(patience=Patience(2, 0.1, 0.1), **settings))
+    claims = ReplayClaims(lambda stream_id: stream if stream_id == stream.layout.stream_id else None)
+    door = Door(rules or IntakeRules(), capture, claims, stream.offload)
+    return world, Gateway(lambda namespace, name: door if (namespace, name) == ("default", "s") else None)
+
+
+def in_the_world(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    def synchronous() -> None:
+        run(test())
+
+    synchronous.__name__ = test.__name__
+    synchronous.__doc__ = test.__doc__
+    return synchronous
+
+
+@in_the_world
+async def test_an_event_is_answered_and_stored_as_it_came() -> None:
+    world, gateway = await opened()
+    body = b'{"payload": {"amount":1.50},' + json.dumps(EVENT)[1:].replace('"payload"', '"note"').encode()
+    response = await call(gateway, EVENTS, body, headers={"content-type": "application/json"})
+    assert response.status == 200
+    [answer] = response.body["answers"]
+    assert answer["status"] == "ACCEPTED"
+    assert answer["s3_key"].startswith("raw/stream=stream-1/ingest_date=")
+    assert answer["ingest_lag_ms"] > 0
+    [(_, row)] = read_truth(world).rows
+    assert row.arrival.data == b'{"amount":1.50}'
+    assert row.arrival.event_id == answer["event_id"]
+
+
+@in_the_world
+async def test_every_event_of_a_batch_has_its_own_answer() -> None:
+    _, gateway = await opened()
+    batch = [
+        EVENT,
+        EVENT,
+        {**EVENT, "payload": 2},
+        {**EVENT, "entity_id": ""},
+        {**EVENT, "idempotency_key": "k2"},
+    ]
+    response = await call(gateway, EVENTS, json.dumps(batch).encode())
+    assert response.status == 200
+    assert [answer["status"] for answer in response.body["answers"]] == [
+        "ACCEPTED",
+        "DUPLICATE",
+        "CONFLICT",
+        "REJECTED",
+        "ACCEPTED",
+    ]
+    assert response.body["answers"][3]["reason"]
+    assert "event_id" not in response.body["answers"][3]
+
+
+@in_the_world
+async def test_lines_and_cloud_events() -> None:
+    _, gateway = await opened()
+    lines = "\n".join(json.dumps({**EVENT, "idempotency_key": str(n)}) for n in range(3)).encode()
+    response = await call(gateway, EVENTS, lines, headers={"content-type": "application/x-ndjson"})
+    assert [answer["status"] for answer in response.body["answers"]] == ["ACCEPTED"] * 3
+    event = {
+        "specversion": "1.0",
+        "id": "0",
+        "source": "shop",
+        "type": "paid",
+        "subject": "order-1",
+        "time": "2013-07-10T06:00:00+02:00",
+        "data": {"amount": 1.50},
+    }
+    response = await call(
+        gateway, EVENTS, json.dumps(event).encode(), headers={"content-type": "application/cloudevents+json"}
+    )
+    assert [answer["status"] for answer in response.body["answers"]] == ["DUPLICATE"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "method", "status", "reason"),
+    [
+        (EVENTS, b"{", {}, "POST", 422, None),
+        (EVENTS, b"", {}, "POST", 400, "MalformedBatch"),
+        (EVENTS, b"[1,", {}, "POST", 400, "MalformedBatch"),
+        (EVENTS, b"x" * 2_001, {}, "POST", 413, "BatchTooLarge"),
+        (EVENTS, [b"x" * 1_500, b"x" * 1_500], {}, "POST", 413, "BatchTooLarge"),
+        (EVENTS, b"", {"content-length": "2001"}, "POST", 413, "BatchTooLarge"),
+        (EVENTS, b"a,b", {"content-type": "text/csv"}, "POST", 415, "UnsupportedMediaType"),
+        (EVENTS, b"{}", {"content-encoding": "gzip"}, "POST", 415, "UnsupportedEncoding"),
+        (EVENTS, b"", {}, "GET", 405, "MethodNotAllowed"),
+        ("/v1/streams/default/other/events", b"{}", {}, "POST", 404, "StreamNotFound"),
+        ("/v1/streams", b"{}", {}, "POST", 404, "NotFound"),
+        (EVENTS, b'{"source": 1}', {}, "POST", 422, None),
+    ],
+)
+def test_what_is_refused_takes_nothing(
+    path: str, body: Any, headers: dict[str, str], method: str, status: int, reason: str | None
+) -> None:
+    async def main() -> None:
+        world, gateway = await opened(IntakeRules(max_batch_bytes=2_000, max_event_bytes=1_000))
+        response = await call(gateway, path, body, headers=headers, method=method)
+        assert response.status == status
+        if reason is not None:
+            assert response.body["error"]["reason"] == reason
+            assert response.body["error"]["message"]
+        assert read_truth(world).rows == []
+
+    run(main())
+
+
+@in_the_world
+async def test_overload_says_when_to_come_back() -> None:
+    _, gateway = await opened(max_waiting=1, linger=5.0)
+    first = asyncio.create_task(call(gateway, EVENTS, json.dumps(EVENT).encode()))
+    await asyncio.sleep(0.1)
+    second = await call(gateway, EVENTS, json.dumps(EVENT).encode())
+    assert second.status == 429
+    assert int(second.headers["retry-after"]) >= 1
+    assert (await first).status == 200
+
+
+@in_the_world
+async def test_an_outage_is_503_and_the_second_try_is_answered() -> None:
+    world, gateway = await opened()
+    world.faults = replace(world.faults, refused=1.0)
+    response = await call(gateway, EVENTS, json.dumps(EVENT).encode())
+    assert (response.status, response.body["error"]["reason"]) == (503, "Unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+    world.faults = replace(world.faults, refused=0.0)
+    response = await call(gateway, EVENTS, json.dumps(EVENT).encode())
+    assert [answer["status"] for answer in response.body["answers"]] == ["ACCEPTED"]
+
+
+@in_the_world
+async def test_a_deleted_table_is_503() -> None:
+    world, gateway = await opened()
+    world.table.drop()
+    response = await call(gateway, EVENTS, json.dumps(EVENT).encode())
+    assert (response.status, response.body["error"]["reason"]) == (503, "NotReady")
+
+
+@in_the_world
+async def test_a_closing_gateway_refuses_and_is_not_ready() -> None:
+    _, gateway = await opened()
+    assert (await call(gateway, "/readyz", method="GET")).status == 200
+    gateway.close()
+    assert (await call(gateway, "/readyz", method="GET")).status == 503
+    assert (await call(gateway, "/healthz", method="GET")).status == 200
+    assert (await call(gateway, EVENTS, json.dumps(EVENT).encode())).status == 503
+
+
+@in_the_world
+async def test_a_slow_body_is_given_up() -> None:
+    _, gateway = await opened()
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(3600)
+        return {}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await gateway({"type": "http", "method": "POST", "path": EVENTS, "headers": []}, receive, send)
+    assert sent[0]["status"] == 408
+
+
+@in_the_world
+async def test_a_replay_is_not_news() -> None:
+    world, gateway = await opened()
+    run_id = "ab" * 32
+    marked = {**EVENT, "pikrun": run_id, "pikstream": "stream-1"}
+    await call(gateway, EVENTS, json.dumps(EVENT).encode())
+    response = await call(gateway, EVENTS, json.dumps(marked).encode())
+    assert [answer["status"] for answer in response.body["answers"]] == ["DUPLICATE"], "no such run: ordinary"
+    assert run_id in (read_truth(world).rows[-1][1].arrival.attributes or "")
+    record = RunRecord(run_id, "stream-1", "default", "r", "1", "d", "p", None, "2013", "n")
+    await world.objects.create(f"{world.layout.run(run_id)}run.json", msgspec.json.encode(record))
+    response = await call(gateway, EVENTS, json.dumps(marked).encode())
+    assert [answer["status"] for answer in response.body["answers"]] == ["REPLAYED"]
+    row = read_truth(world).rows[-1][1]
+    assert (row.outcome, row.arrival.replay_of) == (Outcome.REPLAYED, run_id)
+
+
+@pytest.mark.loopback
+async def test_it_serves_over_a_socket() -> None:
+    gateway = Gateway(lambda *_: None)
+    async with serving(gateway, "127.0.0.1", 0) as url, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{url}/healthz")).status_code == 200
+        assert (await client.post(f"{url}{EVENTS}", json=EVENT)).status_code == 404
+        with pytest.raises(CannotServe):
+            async with serving(gateway, "127.0.0.1", int(url.rsplit(":", 1)[1])):
+                pass
