@@ -222,6 +222,7 @@ def test_reindex_rebuilds_what_was_there() -> None:
             await capture.ingest([arrival(key, 0), arrival(key // 2, 1)])
         entries, segments = dict(world.table.entries), dict(world.table.segments)
         world.table.drop()
+        await world.objects.create(world.layout.raw, b"")  # a console's folder marker
         done = await reindex(stream, world.table.ensure)
         assert done.arrivals == 20
         assert segments == world.table.segments

@@ -89,10 +89,18 @@ async def _counting(stream: Stream, newest: GenerationRecord | None) -> list[Seg
     }
     generation = newest.number if newest else 0
     async for info in stream.objects.list(stream.layout.raw):
-        segment = stream.layout.segment_of(info.key)
-        if segment.generation == generation:
+        segment = _segment_of(stream, info.key)
+        if segment is not None and segment.generation == generation:
             counting.add(segment)
     return sorted(counting)
+
+
+def _segment_of(stream: Stream, key: str) -> SegmentID | None:
+    """None for what somebody else put there, a console's folder marker, say: `pik verify` names it."""
+    try:
+        return stream.layout.segment_of(key)
+    except ValueError:
+        return None
 
 
 async def _create(stream: Stream, record: GenerationRecord) -> None:
