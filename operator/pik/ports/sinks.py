@@ -46,12 +46,14 @@ class Disposition(StrEnum):
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """What a target said to one message. `answer`: its own words, shortened, without a payload. `reason`: one
-    CamelCase word, of what was not delivered. `retry_after`: seconds that it asked to be left alone."""
+    CamelCase word, of what was not delivered. `retry_after`: seconds that it asked to be left alone.
+    `tries`: more than 1 where a client underneath repeated the call by itself."""
 
     disposition: Disposition
     answer: str
     reason: str = ""
     retry_after: float | None = None
+    tries: int = 1
 
 
 class Sink(Protocol):

@@ -67,6 +67,7 @@ class HTTPSink:
             order=TargetOrder.MESSAGE,
             remembers_seconds=None,
         )
+        self._slots = asyncio.Semaphore(in_flight)  # so that waiting for a connection takes none of the time
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=httpcore.default_ssl_context(),
             max_connections=in_flight,
@@ -99,6 +100,7 @@ class HTTPSink:
         delivery: Delivery | None = None
         try:
             async with (
+                self._slots,
                 asyncio.timeout(times.whole),
                 self._pool.stream(
                     "POST", self._url, headers=headers, content=message.body, extensions=extensions

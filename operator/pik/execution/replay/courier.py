@@ -143,6 +143,7 @@ class Courier:
         call are of different entities, or the target keeps no order, or takes all or none."""
         answers: dict[int, Answered] = {}
         pending = list(positions)
+        hidden = 0  # tries that a client underneath made by itself
         for attempt in range(1, self._settings.attempts + 1):
             if paced:
                 await self._lease.sleep(self._pacer.take(len(pending)))
@@ -156,11 +157,12 @@ class Courier:
                 if delivery.disposition is Disposition.RETRYABLE:
                     later.append((position, delivery))
                 else:
-                    answers[position] = Answered(delivery, attempt)
+                    answers[position] = Answered(delivery, attempt + hidden + delivery.tries - 1)
             if not later:
                 return answers
             pending = [position for position, _ in later]
             last = later[0][1]
+            hidden += last.tries - 1
             if attempt < self._settings.attempts:
                 await self._lease.sleep(self._wait(attempt, [delivery for _, delivery in later]))
         raise TargetUnavailable(

@@ -1,0 +1,119 @@
+"""A place in S3 as a target: the slice as objects, one or more a chunk, as Parquet or NDJSON.
+
+Keys: `<prefix>/run=<run id>/shard=0000/chunk=00000000-<of its messages' keys>.parquet`. They are the same in
+every try and created conditionally: a repeat finds its object there and overwrites nothing.
+
+Parquet has one row an event, with the columns of a segment that say what it is. NDJSON has one CloudEvent a
+line; a line break between a payload's tokens becomes a space there, since it would end the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pik.api.targets import S3Format
+from pik.domain.errors import AlreadyExists, NoSuchBucket, Refused, Unavailable
+from pik.planning.replay.batches import TargetOrder
+from pik.ports.objects import ObjectStore
+from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
+from pik.ports.system import Offload
+
+_TIME = pa.timestamp("us", tz="UTC")
+_SCHEMA = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("event_type", pa.string(), nullable=False),
+        pa.field("entity_id", pa.string(), nullable=False),
+        pa.field("event_time", _TIME, nullable=False),
+        pa.field("event_time_text", pa.string(), nullable=False),
+        pa.field("idempotency_key", pa.string()),
+        pa.field("attributes", pa.string()),
+        pa.field("data", pa.string(), nullable=False),
+        pa.field("replay_key", pa.string(), nullable=False),
+    ]
+)
+_CONTENT_TYPES = {S3Format.PARQUET: "application/vnd.apache.parquet", S3Format.NDJSON: "application/x-ndjson"}
+_SUFFIXES = {S3Format.PARQUET: "parquet", S3Format.NDJSON: "ndjson"}
+_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+
+
+class S3Sink:
+    """`ports.Sink`. `objects`: the target's bucket; `prefix`: without a slash at its end."""
+
+    def __init__(
+        self, objects: ObjectStore, prefix: str, form: S3Format, offload: Offload, in_flight: int = 4
+    ) -> None:
+        self._objects = objects
+        self._prefix = prefix
+        self._form = form
+        self._offload = offload
+        self._traits = SinkTraits(
+            batch_events=100_000,
+            batch_bytes=64 * 2**20,
+            in_flight=in_flight,
+            order=TargetOrder.BATCH,
+            remembers_seconds=float("inf"),
+        )
+
+    @property
+    def traits(self) -> SinkTraits:
+        return self._traits
+
+    async def send(self, batch: Batch) -> list[Delivery]:
+        key = object_key(self._prefix, batch, self._form)
+        body = await self._offload(_ENCODERS[self._form], batch.messages)
+        return [await self._put(key, body)] * len(batch.messages)
+
+    async def close(self) -> None: ...
+
+    async def _put(self, key: str, body: bytes) -> Delivery:
+        try:
+            await self._objects.create(key, body, _CONTENT_TYPES[self._form])
+        except AlreadyExists:
+            return Delivery(Disposition.DELIVERED, f"{key} was there")
+        except NoSuchBucket as error:
+            return Delivery(Disposition.RETRYABLE, str(error)[:300], "NoSuchBucket")
+        except Unavailable as error:
+            return Delivery(Disposition.RETRYABLE, str(error)[:300], "Unavailable")
+        except Refused as error:
+            return Delivery(Disposition.REFUSED, str(error)[:300], "Refused")
+        return Delivery(Disposition.DELIVERED, key)
+
+
+def object_key(prefix: str, batch: Batch, form: S3Format) -> str:
+    """Where a batch lies."""
+    content = sha256("\n".join(message.key for message in batch.messages).encode()).hexdigest()[:16]
+    place = f"run={batch.run_id}/shard={batch.shard:04d}/chunk={batch.chunk:08d}-{content}"
+    return f"{prefix}/{place}.{_SUFFIXES[form]}"
+
+
+def _parquet(messages: Sequence[Message]) -> bytes:
+    events = [message.event for message in messages]
+    columns = [
+        pa.array([event.event_id for event in events], pa.string()),
+        pa.array([event.source for event in events], pa.string()),
+        pa.array([event.event_type for event in events], pa.string()),
+        pa.array([event.entity_id for event in events], pa.string()),
+        pa.array([event.event_time.micros for event in events], pa.int64()).cast(_TIME),
+        pa.array([event.event_time_text for event in events], pa.string()),
+        pa.array([event.idempotency_key for event in events], pa.string()),
+        pa.array([event.attributes for event in events], pa.string()),
+        pa.array([event.data for event in events], pa.binary()).cast(pa.string()),
+        pa.array([message.key for message in messages], pa.string()),
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), sink, compression="zstd")
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
+
+
+def _ndjson(messages: Sequence[Message]) -> bytes:
+    return b"".join(message.body.translate(_LINE_BREAKS) + b"\n" for message in messages)
+
+
+_ENCODERS = {S3Format.PARQUET: _parquet, S3Format.NDJSON: _ndjson}
