@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 
 import msgspec
 
-from pik.domain.arrivals import Arrival
+from pik.domain.arrivals import Arrival, Row
 from pik.domain.identity import event_id, fingerprint
 from pik.domain.instants import Instant
-from pik.domain.layout import Layout
-from pik.domain.segments import SegmentEntry, SegmentID
+from pik.domain.layout import Layout, segment_id
+from pik.domain.segments import SegmentEntry, SegmentHead, SegmentID
 from pik.execution.capture.answers import Answer
 from pik.execution.capture.capture import Capture
+from pik.execution.capture.landing import Landing
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.parquet import ParquetCodec
 from pik.execution.reindex import reindex
@@ -128,6 +129,25 @@ class Bench:
         self.clock.advance(step)
         return answers
 
+    async def plant(self, *rows: Row) -> str:
+        """A segment of these very rows, landed and registered as a writer does it; its key."""
+        stream = self.stream()
+        stamp = self.clock.now()
+        segment = segment_id(stamp, stream.entropy.hex(20), 1)
+        landing = Landing(stream, CaptureSettings())
+        entry = await landing.land(SegmentHead(stream.layout.stream_id, segment, stamp), rows)
+        assert await landing.register(entry)
+        self.clock.advance(1)
+        return entry.key
+
+    async def void(self) -> str:
+        """A void, as a writer puts it at the key of a segment that it gave up waiting for; its key."""
+        stream = self.stream()
+        segment = segment_id(self.clock.now(), stream.entropy.hex(20), 1)
+        await Landing(stream, CaptureSettings()).void(segment)
+        self.clock.advance(1)
+        return stream.layout.segment(segment)
+
     def raw(self) -> list[str]:
         return sorted(key for key in self.bucket.objects if "/raw/" in key)
 
@@ -150,7 +170,3 @@ class Bench:
 
     def edit_manifest(self, segment: SegmentID, edit: Callable[[SegmentEntry], SegmentEntry]) -> None:
         self.table.segments[segment] = edit(self.table.segments[segment])
-
-    def past(self, **changes: object) -> Bench:
-        """The same bucket and table under another declaration."""
-        return replace(self, **changes)  # type: ignore[arg-type]
