@@ -1,0 +1,1 @@
+"""What users write, as DuckDB SQL of exact and repeatable meaning."""
