@@ -14,6 +14,8 @@ import msgspec
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - counted from, in UTC
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
+_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 # RFC 3339 section 5.6, with the lower-case t and z and the space that its note allows. Hours, minutes and
 # offsets are bounded here: datetime takes 24:00 in some versions of Python and +22:60 in all.
 _RFC3339 = re.compile(
@@ -73,11 +75,16 @@ def parse_instant(text: str) -> Instant:
     if clock.endswith("60"):
         raise InvalidInstant("a leap second has no place on a time line of 86,400-second days")
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{'Z' if offset in 'Zz' else offset}")
-        micros = (moment - EPOCH) // _MICROSECOND
-        moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInstant(f"not an instant of the years 0001 to 9999 in UTC: {error}") from error
+        local = datetime.fromisoformat(f"{day}T{clock}") - _NAIVE_EPOCH
+    except ValueError as error:
+        raise InvalidInstant(f"not an instant of the years 0001 to 9999: {error}") from error
+    seconds = local.days * 86_400 + local.seconds
+    if offset not in "Zz":
+        ahead = int(offset[1:3]) * 3600 + int(offset[4:]) * 60
+        seconds += ahead if offset[0] == "-" else -ahead
+        if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+            raise InvalidInstant("not an instant of the years 0001 to 9999 in UTC")
+    micros = seconds * 1_000_000
     if fraction is None:
         return Instant(micros)
     if len(fraction) <= 6:
