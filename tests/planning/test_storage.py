@@ -232,6 +232,8 @@ def test_each_setting_of_a_table() -> None:
         ("30", 30, False),
         ("none", None, False),
         ("30", 60, True),
+        ("9", 30, True),
+        ("100", 30, False),
         ("30", None, True),
         (None, 30, True),
         ("60", 30, False),
