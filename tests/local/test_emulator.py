@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pik.aws.clients import AwsAccess, AwsClients
+from pik.aws.index_items import SCHEMA
 from pik.local import emulator
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,27 @@ def test_by_hand(python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         stopped = by_hand.invoke(emulator.main, ["stop"])
     assert stopped.exit_code == 0, stopped.output
     assert by_hand.invoke(emulator.main, ["status"]).exit_code == 1
+
+
+@pytest.mark.loopback
+def test_a_state_directory_keeps_buckets_and_tables(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    for made in (False, True):
+        running = emulator.start(python, log=tmp_path / "log", state=tmp_path / "state")
+        try:
+            clients = AwsClients(AwsAccess(running.endpoint))
+            s3, dynamodb = clients.client("s3"), clients.client("dynamodb")
+            if made:
+                assert s3.get_object(Bucket="kept", Key="a")["Body"].read() == b"body"
+                assert dynamodb.list_tables()["TableNames"] == ["kept"]
+            else:
+                s3.create_bucket(Bucket="kept")
+                s3.put_object(Bucket="kept", Key="a", Body=b"body")
+                dynamodb.create_table(TableName="kept", BillingMode="PAY_PER_REQUEST", **SCHEMA)
+        finally:
+            emulator.stop(running)
 
 
 def test_the_pins_are_of_the_versions_that_the_project_names() -> None:
