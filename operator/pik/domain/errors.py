@@ -91,6 +91,22 @@ class InvalidExpression(PikError):
     """A SQL expression of a user is not one that pik allows; the text says which part and why."""
 
 
+class InvalidDefinition(PikError):
+    """What an aggregate asks for cannot be computed, whatever the events are."""
+
+
+class UnreadableValue(PikError):
+    """Events have a value that is not what an expression reads it as, or that it cannot compute exactly."""
+
+
+class Incomparable(PikError):
+    """Two versions answer different questions, so their difference says nothing."""
+
+
+class NotReproducible(PikError):
+    """The same version was computed again and its rows are not the ones that are kept."""
+
+
 class RunKeyConflict(PikError):
     """A run with this key was recorded with another spec."""
 
