@@ -35,7 +35,7 @@ _TEXT = "String"
 
 
 class SQSSink:
-    """`ports.Sink`. `client` should not retry by itself: who calls this sink does, and keeps account of it."""
+    """`ports.Sink`. `client` should not retry by itself: the caller does, and keeps account of it."""
 
     def __init__(self, client: SQSClient, io: Offload, queue_url: str, in_flight: int = 8) -> None:
         self._client = client

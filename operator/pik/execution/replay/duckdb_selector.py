@@ -105,7 +105,7 @@ class DuckDBSelector:
             stale = tuple(entity for (entity,) in _run(con, Query(STALE, [])))
             repeats = None
             if not by_index and spec.duplicates is Duplicates.FIRST:
-                repeats = _run(con, repeats_query(spec, condition, on_read=self._on_read))[0][0]
+                repeats = _run(con, repeats_query(spec, on_read=self._on_read))[0][0]
         measure = Measure(
             matched=matched,
             bytes=size,
@@ -188,5 +188,8 @@ def _event(
 
 
 def _refused(error: Exception) -> InvalidExpression:
-    # DuckDB's own words may quote a payload, which belongs in no status
-    return InvalidExpression(f"the condition cannot be evaluated over the data: {type(error).__name__}")
+    # what a condition says itself speaks of paths and types; DuckDB's own words may quote a payload
+    said = str(error).splitlines()[0] if isinstance(error, duckdb.InvalidInputException) else ""
+    return InvalidExpression(
+        f"the condition cannot be evaluated over the data: {said or type(error).__name__}"
+    )

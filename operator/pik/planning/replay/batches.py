@@ -57,5 +57,5 @@ def batches(wave: Sequence[int], sizes: Sequence[int], events: int, size: int) -
 def next_chunk(count: int, seconds: float, *, most: int, aim: float) -> int:
     """How many events the next chunk takes so that it lasts about `aim` seconds, after one of `count` events
     lasted `seconds`: at most four times as many, at least 1, at most `most`."""
-    fitting = 4 * count if seconds <= 0 else min(4 * count, int(count * aim / seconds))
-    return max(1, min(most, fitting))
+    fitting = 4.0 * count if seconds <= 0 else min(4.0 * count, count * aim / seconds)
+    return max(1, min(most, int(fitting)))

@@ -1,7 +1,7 @@
 """The slice as SQL over the relations `arrivals` and `events` (execution.reading.relation), for DuckDB.
 
 Values of the job go in as parameters, never as text; its condition is SQL that was checked
-(planning.sql). The order is total, so that a position means the same event every time.
+(planning.expressions). The order is total, so that a position means the same event every time.
 """
 
 # ruff: noqa: S608 - what is put together here are constants, whole numbers and the checked condition
@@ -37,14 +37,16 @@ def order_by(spec: ReplaySpec) -> str:
 def slice_query(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Query:
     """The rows of the slice, after its limit, in no order. Those with `repeat` are arrivals after the first
     of the same content: a conflict is never selected."""
-    wanted = _wanted(spec, condition)
-    parts = [f"SELECT *, false AS repeat FROM events WHERE {wanted.sql}"]
+    wanted = _wanted(spec)
+    sql = f"SELECT *, false AS repeat FROM events WHERE {wanted.sql}"
     parameters = list(wanted.parameters)
     if spec.duplicates is Duplicates.ALL:
         repeats = _repeats(wanted, on_read=on_read)
-        parts.append(f"SELECT *, true AS repeat FROM ({repeats.sql})")
+        sql = f"{sql} UNION ALL SELECT *, true AS repeat FROM ({repeats.sql})"
         parameters += repeats.parameters
-    sql = " UNION ALL ".join(parts)
+    if condition is not None:
+        # it may refuse a row that it cannot read, and must see none but those that were chosen
+        sql = f"WITH chosen AS MATERIALIZED ({sql}) SELECT * FROM chosen WHERE {condition}"
     if spec.limit is not None:
         sql = f"SELECT * FROM ({sql}) ORDER BY {order_by(spec)} LIMIT {spec.limit:d}"
     return Query(sql, parameters)
@@ -82,13 +84,10 @@ STALE = f"""
 """Entities with an event newer than their newest of the slice; that event cannot be in the slice itself."""
 
 
-def repeats_query(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Query:
-    """How many arrivals repeat events of the slice within its conditions, and are left out of it."""
-    repeats = _repeats(_wanted(spec, condition), on_read=on_read)
-    return Query(
-        f"SELECT count(*) FROM ({repeats.sql}) SEMI JOIN slice USING (event_id)",
-        repeats.parameters,
-    )
+def repeats_query(spec: ReplaySpec, *, on_read: bool) -> Query:
+    """How many arrivals within the job's window, entities, sources and types repeat an event of the slice."""
+    repeats = _repeats(_wanted(spec), on_read=on_read)
+    return Query(f"SELECT count(*) FROM ({repeats.sql}) SEMI JOIN slice USING (event_id)", repeats.parameters)
 
 
 def _repeats(wanted: Query, *, on_read: bool) -> Query:
@@ -96,10 +95,11 @@ def _repeats(wanted: Query, *, on_read: bool) -> Query:
         return Query(
             f"SELECT * FROM arrivals WHERE outcome = 'DUPLICATE' AND {wanted.sql}", wanted.parameters
         )
-    # of equal bytes: what is equal only in canonical form is left out, as a conflict would be
+    # of equal bytes: what is equal only in canonical form is left out, as a conflict would be; a replayed
+    # arrival is no repeat (law 10)
     return Query(
         f"""
-        SELECT a.* FROM (SELECT * FROM arrivals WHERE {wanted.sql}) a
+        SELECT a.* FROM (SELECT * FROM arrivals WHERE outcome = 'RECORDED' AND {wanted.sql}) a
         JOIN (SELECT event_id, fingerprint, arrival FROM events) e
         ON a.event_id = e.event_id AND a.fingerprint = e.fingerprint AND a.arrival > e.arrival
         """,
@@ -107,7 +107,7 @@ def _repeats(wanted: Query, *, on_read: bool) -> Query:
     )
 
 
-def _wanted(spec: ReplaySpec, condition: str | None) -> Query:
+def _wanted(spec: ReplaySpec) -> Query:
     column = "event_time" if spec.time_field is TimeField.EVENT_TIME else "ingest_time"
     clauses = [f"{column} >= ?::TIMESTAMPTZ AND {column} < ?::TIMESTAMPTZ"]
     parameters: list[object] = [spec.start, spec.end]
@@ -119,6 +119,4 @@ def _wanted(spec: ReplaySpec, condition: str | None) -> Query:
         if values is not None:
             clauses.append(f"{name} IN ({', '.join('?' * len(values))})")
             parameters += values
-    if condition is not None:
-        clauses.append(f"({condition})")
     return Query(" AND ".join(clauses), parameters)
