@@ -32,6 +32,7 @@ class Background:
     def __init__(self, wake: Callable[[ObjectKey], None]) -> None:
         self._wake = wake
         self._works: dict[tuple[ObjectKey, str], _Work] = {}
+        self.halting = False  # work that can stop in a good place should: it is about to be cancelled
 
     def poll(
         self, key: ObjectKey, name: str, token: str, begin: Callable[[], Awaitable[T]]
@@ -66,12 +67,23 @@ class Background:
         work = self._works.get((key, name))
         return work is not None and not work.task.done()
 
+    def drop(self, key: ObjectKey, name: str) -> None:
+        """Forgets work that has ended: nobody needs its result any more."""
+        work = self._works.get((key, name))
+        if work is not None and work.task.done():
+            del self._works[key, name]
+
     async def stop(self, key: ObjectKey) -> None:
         """Cancels the object's work and waits until it has ended."""
         await self._cancel([at for at in self._works if at[0] == key])
 
-    async def close(self) -> None:
-        """Cancels all work and waits until it has ended."""
+    async def close(self, grace: float) -> None:
+        """Gives work `grace` seconds to stop where it can go on later, then cancels it, and waits until all
+        has ended."""
+        self.halting = True
+        tasks = [work.task for work in self._works.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
         await self._cancel(list(self._works))
 
     async def _cancel(self, places: list[tuple[ObjectKey, str]]) -> None:

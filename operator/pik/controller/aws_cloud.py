@@ -1,0 +1,96 @@
+"""AWS, or an emulator of it, as `controller.cloud.Cloud`."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pik.api.capture_stream import ObjectLockMode, Storage
+from pik.api.targets import S3Format, TargetType
+from pik.aws.clients import AwsAccess, AwsClients
+from pik.aws.dynamo_index import DynamoIndex
+from pik.aws.dynamo_table import DynamoTable
+from pik.aws.provisioner import AwsProvisioner
+from pik.aws.s3_objects import Lock, S3ObjectStore
+from pik.aws.sqs_sink import SQSSink
+from pik.planning.replay.spec import TargetAddress
+from pik.ports.index import Index
+from pik.ports.objects import ObjectStore
+from pik.ports.provisioning import StorageProvisioner
+from pik.ports.sinks import Sink
+from pik.ports.system import Clock, Entropy, Offload
+from pik.sinks.http import HTTPSink
+from pik.sinks.s3 import S3Sink
+
+
+class AwsCloud:
+    """`io`: threads for AWS calls, `cpu`: for work. `loopback`: whether a replay may be sent to this machine.
+    One set of clients for each region, made at first use. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        access: AwsAccess,
+        *,
+        io: Offload,
+        cpu: Offload,
+        clock: Clock,
+        entropy: Entropy,
+        loopback: bool,
+    ) -> None:
+        self._access = access
+        self._io = io
+        self._cpu = cpu
+        self._clock = clock
+        self._entropy = entropy
+        self._loopback = loopback
+        self._regions: dict[str | None, _Region] = {}
+
+    def provisioner(self, region: str | None) -> StorageProvisioner:
+        return self._region(region).provisioner
+
+    def objects(self, bucket: str, storage: Storage) -> ObjectStore:
+        lock = storage.objectLock
+        return S3ObjectStore(
+            self._region(storage.region).s3,
+            bucket,
+            self._io,
+            self._clock,
+            None if lock is None else Lock(f"{storage.prefix}/raw/", _LOCK_MODES[lock.mode], lock.days),
+        )
+
+    def index(self, table: str, storage: Storage) -> Index:
+        client = self._region(storage.region).dynamodb
+        return DynamoIndex(
+            DynamoTable(client, table, self._io, self._clock, self._entropy), storage.retentionDays
+        )
+
+    def sink(self, target: TargetAddress) -> Sink:
+        match target.type:
+            case TargetType.HTTP:
+                return HTTPSink(target.address, self._clock, loopback=self._loopback)
+            case TargetType.SQS:
+                return SQSSink(self._region(None).sqs, self._io, target.address)
+            case TargetType.S3:
+                place = urlsplit(target.address)
+                bucket = S3ObjectStore(self._region(None).s3, place.netloc, self._io, self._clock)
+                return S3Sink(bucket, place.path.strip("/"), target.format or S3Format.PARQUET, self._cpu)
+
+    def _region(self, name: str | None) -> _Region:
+        if name not in self._regions:
+            access = self._access if name is None else msgspec.structs.replace(self._access, region=name)
+            self._regions[name] = _Region(AwsClients(access), self._io, self._clock)
+        return self._regions[name]
+
+
+_LOCK_MODES = {ObjectLockMode.GOVERNANCE: "GOVERNANCE", ObjectLockMode.COMPLIANCE: "COMPLIANCE"}
+
+
+class _Region:
+    """One region's clients."""
+
+    def __init__(self, clients: AwsClients, io: Offload, clock: Clock) -> None:
+        self.s3 = clients.client("s3")
+        self.dynamodb = clients.client("dynamodb")
+        self.sqs = clients.client("sqs")
+        self.provisioner = AwsProvisioner(self.s3, self.dynamodb, io, clock)

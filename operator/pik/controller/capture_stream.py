@@ -1,0 +1,367 @@
+"""CaptureStream: bucket and index as the spec has them, its owner on record, its door for events open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pik.api.capture_stream import (
+    CaptureStream,
+    CaptureStreamStatus,
+    Counters,
+    DeletionPolicy,
+    Drift,
+    DriftAction,
+    IndexStatus,
+    StorageStatus,
+    Toggle,
+)
+from pik.api.common import StatusCondition
+from pik.api.conditions import REASONS, ConditionType, Reason, with_condition
+from pik.controller.faults import STALLED_AGAIN, outcome_of
+from pik.controller.objects import key_of
+from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Retry, Stalled, Waiting
+from pik.controller.workshop import OpenStream, Place
+from pik.controller.world import World
+from pik.domain.errors import NoSuchTable, OwnershipConflict, PikError, Unavailable
+from pik.domain.instants import Instant, parse_instant
+from pik.execution.generations import newest_record
+from pik.execution.ownership import Claimant, OwnerRecord, claim, read_owner
+from pik.execution.reindex import Reindexed, reindex
+from pik.execution.seals import seal_segments
+from pik.planning.storage import (
+    Difference,
+    Names,
+    bucket_differences,
+    bucket_name,
+    plan,
+    table_differences,
+    table_name,
+)
+
+TAKE_OVER_FROM = "pik.dev/take-over-from"
+"""Annotation: the old owner's cluster/namespace/name, written by a person."""
+
+REINDEX = "pik.dev/reindex"
+"""Annotation: an instant (RFC 3339); an index that was built before it is built anew."""
+
+_REINDEX = "reindex"  # the name of this work in the background
+_MAX_DRIFT = 10
+_T = ConditionType
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a pass has found out so far. Each step gives a new one."""
+
+    status: CaptureStreamStatus
+    generation: int
+    now: Instant
+
+    def condition(self, kind: ConditionType, status: bool | None, reason: Reason, message: str = "") -> _Told:
+        if reason not in REASONS[CaptureStream.KIND][kind]:
+            status, reason = None, Reason.UNKNOWN
+        conditions: tuple[StatusCondition, ...] = with_condition(
+            self.status.conditions,
+            kind,
+            status,
+            reason,
+            message or reason.meaning,
+            generation=self.generation,
+            now=self.now,
+        )
+        return self.having(conditions=conditions)
+
+    def having(self, **fields: object) -> _Told:
+        return _Told(self.status.model_copy(update=fields), self.generation, self.now)
+
+
+async def reconcile_stream(resource: CaptureStream, world: World) -> Pass:
+    """One pass. Raises nothing of pik's: what goes wrong is in the outcome and in the condition of the part
+    that it concerns."""
+    told = _Told(resource.status, resource.metadata.generation or 0, world.clock.now())
+    if resource.spec.suspend:
+        return await _suspended(resource, world, told)
+    try:
+        told, owner, found = await _storage(resource, world, told)
+    except PikError as error:
+        return await _fault(resource, world, told, _T.STORAGE_READY, error)
+    try:
+        return await _index(resource, world, told, owner, found)
+    except PikError as error:
+        return await _fault(resource, world, told, _T.INDEX_READY, error)
+
+
+async def finalize_stream(resource: CaptureStream, world: World) -> Outcome:
+    """What is to be done before the object may go. Only with deletionPolicy Delete anything is removed, and
+    only what pik made and this stream owns (law 9)."""
+    key = key_of(resource)
+    await world.background.stop(key)
+    await world.workshop.close(key)
+    stream_id, storage = resource.status.streamID, resource.status.storage
+    if resource.spec.storage.deletionPolicy is DeletionPolicy.RETAIN or stream_id is None or storage is None:
+        return Done(Reason.PROVISIONED)
+    names = _names(resource, world)
+    provisioner = world.cloud.provisioner(resource.spec.storage.region)
+    if await provisioner.bucket(names.bucket) is not None:
+        owner = await read_owner(world.cloud.objects(names.bucket, resource.spec.storage), names.prefix)
+        if owner is not None and owner.claimant != _claimant(resource, world):
+            raise OwnershipConflict(f"{names.bucket}/{names.prefix} belongs to {owner.claimant} now")
+    table = table_name(resource.spec, names.name, stream_id)
+    await provisioner.delete_table(table)
+    await provisioner.delete_bucket(names.bucket)
+    return Done(Reason.PROVISIONED)
+
+
+async def _suspended(resource: CaptureStream, world: World, told: _Told) -> Pass:
+    """Nothing is taken and nothing set right; what is stored can be read."""
+    status = resource.status
+    if status.streamID is not None and status.storage is not None and status.index is not None:
+        place = Place(status.streamID, status.storage.bucket or "", status.index.table or "")
+        await world.workshop.open(resource, place, takes_events=False)
+    told = told.condition(_T.GATEWAY_READY, False, Reason.SUSPENDED)
+    return Pass(told.status, Waiting(Reason.SUSPENDED))
+
+
+async def _storage(
+    resource: CaptureStream, world: World, told: _Told
+) -> tuple[_Told, OwnerRecord, list[tuple[Difference, DriftAction]]]:
+    """The bucket set right, and this stream its owner."""
+    spec, status = resource.spec, resource.status
+    names = _names(resource, world)
+    claimant = _claimant(resource, world)
+    provisioner = world.cloud.provisioner(spec.storage.region)
+    objects = world.cloud.objects(names.bucket, spec.storage)
+
+    async def claimed() -> OwnerRecord:
+        return await claim(
+            objects,
+            names.prefix,
+            claimant,
+            world.entropy,
+            known_stream=status.streamID,
+            take_over_from=resource.metadata.annotations.get(TAKE_OVER_FROM),
+        )
+
+    there = await provisioner.bucket(names.bucket)
+    owner = None
+    if there is not None and await read_owner(objects, names.prefix) is not None:
+        owner = await claimed()  # before anything is changed: it may be another's
+    differences = bucket_differences(
+        spec, names, there, owned=owner is not None, known_stream=status.streamID
+    )
+    wanted = plan(spec, differences, settled=_is_settled(resource))
+    for action in wanted.actions:
+        await provisioner.apply(action)
+    owner = owner or await claimed()
+    told = told.having(
+        streamID=owner.stream_id,
+        storage=StorageStatus(bucket=names.bucket, prefix=spec.storage.prefix, owner=str(owner.claimant)),
+    )
+    return told.condition(_T.STORAGE_READY, True, Reason.PROVISIONED), owner, list(wanted.drift)
+
+
+async def _index(
+    resource: CaptureStream,
+    world: World,
+    told: _Told,
+    owner: OwnerRecord,
+    drift: list[tuple[Difference, DriftAction]],
+) -> Pass:
+    """The table set right and whole, and then the door open."""
+    spec = resource.spec
+    names = _names(resource, world)
+    table = table_name(spec, names.name, owner.stream_id)
+    provisioner = world.cloud.provisioner(spec.storage.region)
+    differences = table_differences(spec, names, table, owner.stream_id, await provisioner.table(table))
+    wanted = plan(spec, differences, settled=_is_settled(resource))
+    for action in wanted.actions:
+        await provisioner.apply(action)
+    drift += wanted.drift
+    told = told.having(index=IndexStatus(table=table), drift=_with_drift(resource.status, drift, told.now))
+    events = _drift_events(resource.status, told.status)
+    opened = await world.workshop.open(
+        resource, Place(owner.stream_id, names.bucket, table), takes_events=True
+    )
+    told = _with_gateway(resource, world, told)
+    reported = [difference for difference, action in drift if action is DriftAction.REPORTED]
+    if any(difference.field == "table" for difference in reported):
+        told = told.condition(_T.INDEX_READY, False, Reason.DRIFT_REPORTED)
+        return Pass(told.status, _reported(reported), events)
+    building = await _built(resource, world, opened)
+    if building is not None:
+        told = told.condition(_T.INDEX_READY, False, building.reason, building.message)
+        return Pass(told.status, building, events)
+    told = told.condition(_T.INDEX_READY, True, Reason.PROVISIONED)
+    told = await _tended(opened, world, told)
+    if reported:
+        return Pass(told.status, _reported(reported), events)
+    return Pass(told.status, Done(Reason.PROVISIONED, again=_soonest(world)), events)
+
+
+async def _built(resource: CaptureStream, world: World, opened: OpenStream) -> Waiting | None:
+    """None where the index is whole, else what is waited for. Begins the rebuilding of one that is not: that
+    of the newest generation record is the only one that counts."""
+    key = key_of(resource)
+    stream = opened.stream
+    record = await newest_record(stream)
+    reason = Reason.PROVISIONING if record is None else Reason.REINDEXING
+    try:
+        state = await stream.index.generation()
+    except NoSuchTable:
+        state = None
+    running = world.background.is_running(key, _REINDEX)
+    whole = (
+        record is not None
+        and state is not None
+        and state.ready
+        and (state.number, state.nonce) == (record.number, record.nonce)
+    )
+    if whole and not running and not await _is_asked_for(resource, opened):
+        opened.rebuilding = None
+        world.background.drop(key, _REINDEX)
+        return None
+    if state is not None and not state.ready and not running:
+        # another process may be at it: two at once only set each other back
+        seen, since = opened.rebuilding or ("", world.clock.now())
+        if seen != state.nonce:
+            opened.rebuilding = (state.nonce, world.clock.now())
+            return Waiting(reason, "another process is building the index", again=world.timing.rebuild)
+        if not world.passed(since.micros, world.timing.rebuild):
+            return Waiting(reason, "another process is building the index", again=world.timing.rebuild)
+
+    async def rebuild() -> Reindexed:
+        table = opened.place.table
+        provisioner = world.cloud.provisioner(resource.spec.storage.region)
+        names = _names(resource, world)
+
+        async def ensure() -> None:
+            there = await provisioner.table(table)
+            for difference in table_differences(resource.spec, names, table, opened.place.stream_id, there):
+                await provisioner.apply(difference.action)
+
+        return await reindex(stream, ensure)
+
+    if world.background.poll(key, _REINDEX, opened.place.table, rebuild) is not None:
+        return await _built(resource, world, opened)
+    return Waiting(reason)
+
+
+async def _is_asked_for(resource: CaptureStream, opened: OpenStream) -> bool:
+    """Whether a person wants an index that is newer than the one there is."""
+    asked = resource.metadata.annotations.get(REINDEX)
+    if asked is None:
+        return False
+    newest = None
+    async for info in opened.stream.objects.list(opened.stream.layout.generations):
+        newest = info
+    return newest is None or parse_instant(asked) > newest.last_modified
+
+
+async def _tended(opened: OpenStream, world: World, told: _Told) -> _Told:
+    """What is done at intervals: counted, sealed."""
+    status = told.status
+    first_seen = opened.capture.noticed and status.firstIngestTime is None
+    if first_seen or world.passed(_micros(opened.counted), world.timing.counters):
+        counts = await opened.tally.count(told.now)
+        opened.counted = told.now
+        before = status.counters
+        counters = Counters(
+            events=counts.events,
+            duplicates=counts.duplicates,
+            conflicts=counts.conflicts,
+            lastIngestTime=None if counts.last_ingest is None else counts.last_ingest.text,
+            observedTime=told.now.text,
+        )
+        first = None if counts.first_ingest is None else counts.first_ingest.text
+        if before is None or counters.model_copy(update={"observedTime": before.observedTime}) != before:
+            told = told.having(counters=counters)
+        told = told.having(firstIngestTime=status.firstIngestTime or first)
+    if world.passed(_micros(opened.sealed), world.timing.seals):
+        await seal_segments(opened.stream, world.timing.settle)
+        opened.sealed = told.now
+    return told
+
+
+def _with_gateway(resource: CaptureStream, world: World, told: _Told) -> _Told:
+    if resource.spec.ingest.gateway is Toggle.DISABLED:
+        return told.having(ingestURL=None).condition(_T.GATEWAY_READY, False, Reason.DISABLED)
+    if world.gateway is None:
+        return told.having(ingestURL=None).condition(_T.GATEWAY_READY, None, Reason.UNKNOWN)
+    meta = resource.metadata
+    url = f"{world.gateway}/v1/streams/{meta.namespace}/{meta.name}/events"
+    return told.having(ingestURL=url).condition(_T.GATEWAY_READY, True, Reason.PROVISIONED)
+
+
+async def _fault(
+    resource: CaptureStream, world: World, told: _Told, part: ConditionType, error: PikError
+) -> Pass:
+    """The outcome of an error, and the condition of the part that it stands for. What is stalled takes no
+    events; what AWS's absence interrupts stays open, and answers 503 by itself."""
+    outcome = outcome_of(error, CaptureStream.KIND)
+    unknown = isinstance(outcome, Retry) and isinstance(error, Unavailable)
+    told = told.condition(part, None if unknown else False, outcome.reason, outcome.message)
+    if part is _T.STORAGE_READY:
+        told = told.condition(_T.INDEX_READY, None, Reason.UNKNOWN)
+    if isinstance(outcome, Stalled):
+        await world.workshop.close(key_of(resource))
+        told = told.condition(_T.GATEWAY_READY, None, Reason.UNKNOWN)
+    return Pass(told.status, outcome)
+
+
+def _reported(differences: list[Difference]) -> Stalled:
+    named = ", ".join(f"{difference.field} of {difference.resource}" for difference in differences)
+    message = f"differs from the spec, and driftPolicy is Report: {named}"
+    return Stalled(Reason.DRIFT_REPORTED, message, again=STALLED_AGAIN)
+
+
+def _with_drift(
+    status: CaptureStreamStatus, found: list[tuple[Difference, DriftAction]], now: Instant
+) -> tuple[Drift, ...]:
+    """The latest first. What is reported again keeps the time of its first report."""
+    known = {(drift.resource, drift.field, drift.action) for drift in status.drift}
+    new = tuple(
+        Drift(resource=difference.resource, field=difference.field, action=action, time=now.text)
+        for difference, action in found
+        if action is DriftAction.REPAIRED or (difference.resource, difference.field, action) not in known
+    )
+    return (*new, *status.drift)[:_MAX_DRIFT]
+
+
+def _drift_events(before: CaptureStreamStatus, after: CaptureStreamStatus) -> tuple[ObjectEvent, ...]:
+    new = [drift for drift in after.drift if drift not in before.drift]
+    return tuple(
+        ObjectEvent(EventType.WARNING, f"Drift{drift.action}", f"{drift.field} of {drift.resource} differed")
+        for drift in new
+    )
+
+
+def _is_settled(resource: CaptureStream) -> bool:
+    """Whether this spec was carried out before."""
+    return (
+        resource.status.streamID is not None
+        and resource.status.observedGeneration == resource.metadata.generation
+    )
+
+
+def _names(resource: CaptureStream, world: World) -> Names:
+    meta, spec = resource.metadata, resource.spec
+    return Names(
+        world.cluster,
+        meta.namespace,
+        meta.name,
+        bucket_name(spec, world.cluster, meta.namespace, meta.name),
+        f"{spec.storage.prefix}/",
+    )
+
+
+def _claimant(resource: CaptureStream, world: World) -> Claimant:
+    return Claimant(world.cluster, resource.metadata.namespace, resource.metadata.name)
+
+
+def _soonest(world: World) -> float:
+    timing = world.timing
+    return min(timing.resync, timing.counters, timing.seals)
+
+
+def _micros(moment: Instant | None) -> int | None:
+    return None if moment is None else moment.micros

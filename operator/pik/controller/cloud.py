@@ -1,0 +1,28 @@
+"""What reconcilers ask of AWS, as ports: made for each bucket, table and target."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pik.api.capture_stream import Storage
+from pik.planning.replay.spec import TargetAddress
+from pik.ports.index import Index
+from pik.ports.objects import ObjectStore
+from pik.ports.provisioning import StorageProvisioner
+from pik.ports.sinks import Sink
+
+
+class Cloud(Protocol):
+    """One account. `region` None: that of pik's own configuration. Making a port calls nothing."""
+
+    def provisioner(self, region: str | None) -> StorageProvisioner: ...
+
+    def objects(self, bucket: str, storage: Storage) -> ObjectStore:
+        """The bucket, whose raw objects are locked as the spec says."""
+        ...
+
+    def index(self, table: str, storage: Storage) -> Index: ...
+
+    def sink(self, target: TargetAddress) -> Sink:
+        """A sink of its own, which the caller closes. Raises `Unusable` for a type that is not served."""
+        ...

@@ -1,0 +1,387 @@
+"""ReplayJob: a plan that is shown, then a run of that plan, once (design: Run protocol; law 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pik.api.capture_stream import AccessFrom, Approval, CaptureStream, ReplayPolicy
+from pik.api.conditions import ConditionType, Reason, condition_of, with_condition, without_condition
+from pik.api.replay_job import (
+    Failure,
+    Mode,
+    PlanStatus,
+    ProgressStatus,
+    ReplayJob,
+    ReplayJobStatus,
+    RunStatus,
+    StaleAction,
+)
+from pik.controller.faults import STALLED_AGAIN
+from pik.controller.objects import ObjectKey, key_of
+from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Stalled, Waiting
+from pik.controller.replay_runs import selector_of
+from pik.controller.workshop import OpenStream
+from pik.controller.world import World
+from pik.domain.instants import parse_instant
+from pik.execution.reading.snapshot import take_snapshot
+from pik.execution.replay.dry_run import dry_run
+from pik.execution.replay.ledger import Progress
+from pik.execution.replay.runs import begin_run, read_end, read_plan, read_record, run_keys, same_run
+from pik.planning.replay.estimate import (
+    duration_text,
+    estimated_cost,
+    estimated_requests,
+    estimated_seconds,
+)
+from pik.planning.replay.pace import effective_pace
+from pik.planning.replay.plan import ReplayPlan, may_hold_newer
+from pik.planning.replay.policy import Refusal, StreamAddresses, plan_refusals, spec_refusals
+from pik.planning.replay.records import End, EndState, RunRecord
+from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
+
+_PLAN = "plan"  # the names of these works in the background
+_CHECK = "check"
+_T = ConditionType
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A pass's job, the stream that it is of, and its spec in one form."""
+
+    resource: ReplayJob
+    world: World
+    opened: OpenStream
+    policy: ReplayPolicy
+    spec: ReplaySpec
+    run_id: str
+
+    @property
+    def key(self) -> ObjectKey:
+        return key_of(self.resource)
+
+    def told(
+        self, status: ReplayJobStatus, kind: ConditionType, holds: bool, reason: Reason
+    ) -> ReplayJobStatus:
+        conditions = with_condition(
+            status.conditions,
+            kind,
+            holds,
+            reason,
+            reason.meaning,
+            generation=self.resource.metadata.generation or 0,
+            now=self.world.clock.now(),
+        )
+        return status.model_copy(update={"conditions": conditions})
+
+
+async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
+    """One pass. Raises what the stream and the target do."""
+    status = resource.status
+    stream_key = stream_of(
+        resource.metadata.namespace, resource.spec.streamRef.namespace, resource.spec.streamRef.name
+    )
+    held = await waits_for_stream(stream_key, resource.metadata.namespace, world)
+    if isinstance(held, Waiting | Stalled):
+        return Pass(status, held)
+    stream, opened = held
+    spec = replay_spec(resource.spec, resource.metadata.namespace)
+    identity = run_id(
+        opened.place.stream_id, resource.metadata.namespace, resource.metadata.name, resource.spec.runKey
+    )
+    job = _Job(resource, world, opened, stream.spec.replayPolicy, spec, identity)
+    if status.run is not None and status.run.id != identity:
+        # another runKey: another run
+        conditions = without_condition(without_condition(status.conditions, _T.PLANNED), _T.APPROVED)
+        status = ReplayJobStatus(observedGeneration=status.observedGeneration, conditions=conditions)
+    record = await read_record(opened.stream, identity)
+    if record is None:
+        return await _before_run(job, status)
+    return await _run(job, status, same_run(record, spec.digest))
+
+
+async def finalize_replay(resource: ReplayJob, world: World) -> Outcome:
+    """A run is halted at its next checkpoint; the record of it stays."""
+    key = key_of(resource)
+    if world.runs.is_running(key):
+        return Waiting(Reason.RUNNING, "the run stops at its next checkpoint", again=1.0)
+    await world.background.stop(key)
+    return Done(Reason.SUCCEEDED)
+
+
+def stream_of(own: str, namespace: str | None, name: str) -> ObjectKey:
+    """The stream that a reference of an object in namespace `own` names."""
+    return ObjectKey(CaptureStream.KIND, namespace or own, name)
+
+
+async def waits_for_stream(
+    key: ObjectKey, namespace: str, world: World
+) -> tuple[CaptureStream, OpenStream] | Waiting | Stalled:
+    """The stream of a reference from `namespace`, if it is there, may be referred to, and is open."""
+    stream = world.objects.find(key)
+    if not isinstance(stream, CaptureStream):
+        return Waiting(Reason.STREAM_NOT_FOUND, f"there is no {key}", on=key)
+    if stream.spec.access.from_ is AccessFrom.SAME and key.namespace != namespace:
+        message = f"access of {key} allows its own namespace only, and this is {namespace}"
+        return Stalled(Reason.ACCESS_DENIED, message, again=STALLED_AGAIN)
+    opened = world.workshop.find(key)
+    if opened is None:
+        return Waiting(Reason.STREAM_NOT_READY, f"{key} is not ready", on=key)
+    return stream, opened
+
+
+async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
+    """Nothing was sent yet: the plan, who refuses it, and the record that begins the run."""
+    resource, world = job.resource, job.world
+    spec = resource.spec
+    status = status.model_copy(update={"run": None, "progress": None, "failures": ()})
+    refused = spec_refusals(job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback)
+    if refused:
+        return Pass(status, _refusal(refused[0]))
+    plan = await _shown_plan(job, status)
+    if plan is None:
+        plan = await _made_plan(job)
+    if plan is None:
+        status = job.told(status, _T.PLANNED, False, Reason.PLANNING)
+        return Pass(status, Waiting(Reason.PLANNING))
+    status = _with_plan(job, status, plan)
+    status = job.told(status, _T.PLANNED, True, Reason.PLANNED)
+    refused = plan_refusals(job.policy, plan, spec.approval)
+    awaiting = [refusal for refusal in refused if refusal.reason is Reason.AWAITING_APPROVAL]
+    others = [refusal for refusal in refused if refusal not in awaiting]
+    status = _with_approval(job, status, awaiting=bool(awaiting))
+    if spec.mode is Mode.DRY_RUN:
+        outlook = f"; a run would be refused: {others[0].message}" if others else ""
+        return Pass(status, Waiting(Reason.PLANNED, _matched(plan) + outlook))
+    if others:
+        return Pass(status, _refusal(others[0]))
+    if spec.suspend:
+        return Pass(status, Waiting(Reason.SUSPENDED))
+    if awaiting:
+        return Pass(status, Waiting(Reason.AWAITING_APPROVAL, awaiting[0].message))
+    changed = await _changed(job, plan)
+    if changed is not None:
+        return Pass(status, changed)
+    required = job.policy.approval is Approval.REQUIRED
+    by = spec.approval.by if spec.approval is not None and required else None
+    record = await begin_run(
+        job.opened.stream,
+        plan,
+        namespace=resource.metadata.namespace,
+        name=resource.metadata.name,
+        run_key=spec.runKey,
+        approved_by=by,
+    )
+    status = status.model_copy(update={"progress": ProgressStatus(skippedDuplicates=plan.measure.repeats)})
+    begun = await _run(job, status, record)
+    events = (
+        (ObjectEvent(EventType.NORMAL, "Approved", f"{by} approved plan {plan.hash[:12]}…"),)
+        if by is not None
+        else ()
+    )
+    return Pass(begun.status, begun.outcome, (*events, *begun.events), begun.expired)
+
+
+async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
+    """The run is on record: it goes on, is held, or has ended."""
+    world, stream, spec = job.world, job.opened.stream, job.resource.spec
+    if status.plan is None or status.plan.hash != record.plan_hash:
+        plan = await read_plan(stream, record.run_id, record.plan_hash)
+        if plan is not None:
+            status = _with_plan(job, status, plan)
+    status = job.told(status, _T.PLANNED, True, Reason.PLANNED)
+    status = _with_approval(job, status, awaiting=False)
+    run = RunStatus(
+        id=record.run_id,
+        key=record.run_key,
+        startTime=record.started,
+        ledgerURI=f"s3://{job.opened.place.bucket}/{run_keys(stream, record.run_id).root}",
+    )
+    end = await read_end(stream, record.run_id)
+    if end is None and not _may_go_on(job):
+        status = await _with_progress(job, status, run)
+        held = "" if spec.suspend else "mode is DryRun again: the run that was begun is held"
+        return Pass(status, Waiting(Reason.SUSPENDED, held))
+    if end is None:
+        end = world.runs.ensure(
+            job.key,
+            job.opened,
+            record,
+            job.spec,
+            pace=effective_pace(job.policy, spec.pace),
+            parallelism=spec.parallelism,
+            halted=lambda: not _still_wanted(job),
+        )
+    if end is None:
+        status = await _with_progress(job, status, run)
+        trouble = world.runs.trouble(record.run_id)
+        if trouble is not None:
+            return Pass(status, Waiting(Reason.TARGET_UNAVAILABLE, str(trouble)))
+        return Pass(status, Waiting(Reason.RUNNING))
+    return await _ended(job, status, run, end)
+
+
+async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, end: End) -> Pass:
+    run = run.model_copy(update={"completionTime": end.at})
+    status = await _with_progress(job, status, run)
+    again, expired = _outlived(job, end)
+    if end.state is EndState.SUCCEEDED:
+        totals = end.totals
+        message = f"{totals.sent} sent, {totals.failed} failed, {totals.held} held, {totals.skipped} skipped"
+        return Pass(status, Done(end.reason, message, again=again), expired=expired)
+    return Pass(status, Stalled(end.reason, end.message or end.reason.meaning, again=again), expired=expired)
+
+
+def _outlived(job: _Job, end: End) -> tuple[float | None, bool]:
+    """Seconds until the object has outlived its purpose, and whether it has."""
+    ttl = job.resource.spec.ttlSecondsAfterFinished
+    if ttl is None:
+        return None, False
+    left = ttl - (job.world.clock.now().micros - parse_instant(end.at).micros) / 1_000_000
+    return max(0.0, left), left <= 0
+
+
+async def _shown_plan(job: _Job, status: ReplayJobStatus) -> ReplayPlan | None:
+    """The plan that was approved, or else shown, if it is one of this spec. A plan of which it was said that
+    it is out of date is not shown again in a dry run."""
+    approval = job.resource.spec.approval
+    hashes = [approval.plan] if approval is not None else []
+    complete = condition_of(status.conditions, _T.COMPLETE)
+    outdated = complete is not None and complete.reason == Reason.PLAN_CHANGED
+    if status.plan is not None and not (outdated and job.resource.spec.mode is Mode.DRY_RUN):
+        hashes.append(status.plan.hash)
+    for plan_hash in hashes:
+        plan = await read_plan(job.opened.stream, job.run_id, plan_hash)
+        if plan is not None and plan.spec == job.spec:
+            return plan
+    return None
+
+
+async def _made_plan(job: _Job) -> ReplayPlan | None:
+    """A new plan; None while it is being made."""
+
+    async def make() -> ReplayPlan:
+        stream = job.opened.stream
+        snapshot = await take_snapshot(stream, now=job.world.clock.now())
+        return await dry_run(stream, snapshot, job.spec, job.run_id, selector_of(stream))
+
+    made = job.world.background.poll(job.key, _PLAN, job.spec.digest, make)
+    return None if made is None else made.value
+
+
+async def _changed(job: _Job, plan: ReplayPlan) -> Waiting | Stalled | None:
+    """Whether a slice that must not set entities back has changed since its plan was made. What has come in
+    since can only matter where it may be newer than an event of the slice."""
+    if plan.spec.on_stale is not StaleAction.FAIL:
+        return None
+
+    async def look() -> Stalled | None:
+        stream = job.opened.stream
+        snapshot = await take_snapshot(stream, now=job.world.clock.now())
+        known = {segment.key for segment in plan.segments}
+        new = [entry for entry in snapshot.segments if entry.key not in known]
+        if not any(may_hold_newer(plan.spec, entry) for entry in new):
+            return None
+        measure = (await selector_of(stream).measure(plan.spec, snapshot.segments)).measure
+        if measure.stale > 0:
+            message = (
+                f"{measure.stale} entities have got newer events outside the slice since the plan was made"
+            )
+            return Stalled(Reason.STALE_EVENTS, message, again=STALLED_AGAIN)
+        if measure.matched != plan.measure.matched:
+            message = (
+                f"the slice held {plan.measure.matched} events when it was planned and now holds "
+                f"{measure.matched}: set mode to DryRun to see the new plan, or onStale to Send to run this one"
+            )
+            return Stalled(Reason.PLAN_CHANGED, message, again=STALLED_AGAIN)
+        return None
+
+    looked = job.world.background.poll(job.key, _CHECK, plan.hash, look)
+    return (
+        Waiting(Reason.PLANNING, "the plan is compared with what has come in since")
+        if looked is None
+        else looked.value
+    )
+
+
+def _still_wanted(job: _Job) -> bool:
+    """Whether the run may go on by what the object says at present."""
+    now = job.world.objects.find(job.key)
+    return (
+        isinstance(now, ReplayJob)
+        and now.metadata.uid == job.resource.metadata.uid
+        and now.metadata.deletionTimestamp is None
+        and now.spec.runKey == job.resource.spec.runKey
+        and now.spec.mode is Mode.RUN
+        and not now.spec.suspend
+    )
+
+
+def _may_go_on(job: _Job) -> bool:
+    spec = job.resource.spec
+    return spec.mode is Mode.RUN and not spec.suspend
+
+
+def _refusal(refusal: Refusal) -> Stalled:
+    return Stalled(refusal.reason, refusal.message, again=STALLED_AGAIN)
+
+
+def _matched(plan: ReplayPlan) -> str:
+    return f"a run would send {plan.measure.matched} events; plan {plan.hash[:12]}…"
+
+
+def _addresses(job: _Job) -> StreamAddresses:
+    stream = job.opened.stream
+    gateway = job.world.gateway
+    url = f"{gateway}/v1/streams/{stream.namespace}/{stream.name}"
+    return StreamAddresses((url,) if gateway else (), job.opened.place.bucket, stream.layout.prefix)
+
+
+def _with_approval(job: _Job, status: ReplayJobStatus, *, awaiting: bool) -> ReplayJobStatus:
+    if job.policy.approval is not Approval.REQUIRED:
+        return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY)
+    if awaiting:
+        return job.told(status, _T.APPROVED, False, Reason.AWAITING_APPROVAL)
+    return job.told(status, _T.APPROVED, True, Reason.APPROVED)
+
+
+def _with_plan(job: _Job, status: ReplayJobStatus, plan: ReplayPlan) -> ReplayJobStatus:
+    measure = plan.measure
+    seconds = estimated_seconds(measure, effective_pace(job.policy, job.resource.spec.pace))
+    requests = estimated_requests(measure, plan.spec.target, plan.spec.shards)
+    shown = PlanStatus(
+        hash=plan.hash,
+        asOf=plan.as_of,
+        segments=len(plan.reads),
+        matched=measure.matched,
+        bytes=measure.bytes,
+        firstEventTime=measure.first_event_time,
+        lastEventTime=measure.last_event_time,
+        stale=measure.stale,
+        estimatedDuration=None if seconds is None else duration_text(seconds),
+        estimatedCost=estimated_cost(requests, plan.spec.target),
+    )
+    return status.model_copy(update={"plan": shown})
+
+
+async def _with_progress(job: _Job, status: ReplayJobStatus, run: RunStatus) -> ReplayJobStatus:
+    progress: Progress = await job.world.runs.progress(job.opened.stream, run.id)
+    totals = progress.totals
+    before = status.progress
+    return status.model_copy(
+        update={
+            "run": run,
+            "progress": ProgressStatus(
+                sent=totals.sent,
+                failed=totals.failed,
+                held=totals.held,
+                skippedDuplicates=None if before is None else before.skippedDuplicates,
+                bytes=totals.bytes,
+                shardsSucceeded=progress.shards_succeeded,
+                lastCheckpointTime=progress.last_checkpoint,
+            ),
+            "failures": tuple(
+                Failure(eventID=failure.event_id, reason=failure.reason, message=failure.message[:1024])
+                for failure in progress.failures
+            ),
+        }
+    )

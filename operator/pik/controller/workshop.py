@@ -1,0 +1,167 @@
+"""The streams that this process works on: each with its ports, its writer, and its door for events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pik.api.capture_stream import CaptureStream, CaptureStreamSpec, Toggle
+from pik.controller.cloud import Cloud
+from pik.controller.counting import Tally
+from pik.controller.intake_rules import fingerprint_exclude, intake_rules
+from pik.controller.objects import ObjectKey, key_of
+from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.errors import NotReady
+from pik.domain.instants import Instant
+from pik.domain.layout import Layout
+from pik.execution.capture.answers import Answer
+from pik.execution.capture.capture import Capture
+from pik.execution.capture.replays import ReplayClaims
+from pik.execution.capture.settings import CaptureSettings
+from pik.execution.parquet import ParquetCodec
+from pik.execution.segment_cache import SegmentCache
+from pik.execution.stream import Deduplication, Stream
+from pik.gateway.doors import Door
+from pik.ports.system import Clock, Entropy, Offload
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stream lies."""
+
+    stream_id: str
+    bucket: str
+    table: str
+
+
+class NoticingCapture(Capture):
+    """Says once that the first event has been stored."""
+
+    def __init__(self, stream: Stream, settings: CaptureSettings, notice: Callable[[], None]) -> None:
+        super().__init__(stream, settings)
+        self._notice = notice
+        self.noticed = False
+
+    async def ingest(self, arrivals: Sequence[Arrival | Rejection]) -> list[Answer]:
+        answers = await super().ingest(arrivals)
+        if not self.noticed and any(answer.s3_key is not None for answer in answers):
+            self.noticed = True
+            self._notice()
+        return answers
+
+
+@dataclass(slots=True)
+class OpenStream:
+    """One provisioned stream at work. `counted`, `sealed`, `swept`: when its timers last went off.
+    `rebuilding`: the rebuild that somebody else was seen at, and since when."""
+
+    place: Place
+    spec: CaptureStreamSpec
+    stream: Stream
+    capture: NoticingCapture
+    door: Door | None
+    tally: Tally
+    counted: Instant | None = None
+    sealed: Instant | None = None
+    swept: Instant | None = None
+    rebuilding: tuple[str, Instant] | None = None
+
+
+class Workshop:
+    """`cache`: directory for segments as files. `wake`: called with the key of a stream that got its first
+    event. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        offload: Offload,
+        cache: Path,
+        wake: Callable[[ObjectKey], None],
+        settings: CaptureSettings | None = None,
+    ) -> None:
+        self._cloud = cloud
+        self._clock = clock
+        self._entropy = entropy
+        self._offload = offload
+        self._cache = cache
+        self._wake = wake
+        self._settings = settings or CaptureSettings()
+        self._open: dict[ObjectKey, OpenStream] = {}
+        self._known: Callable[[ObjectKey], bool] = lambda _: False
+        self._claims = ReplayClaims(self.stream_of)
+
+    def find(self, key: ObjectKey) -> OpenStream | None:
+        return self._open.get(key)
+
+    def stream_of(self, stream_id: str) -> Stream | None:
+        """The open stream with this id."""
+        return next((one.stream for one in self._open.values() if one.place.stream_id == stream_id), None)
+
+    def door(self, namespace: str, name: str) -> Door | None:
+        """`gateway.doors.Doors`. Raises `NotReady` for a stream that is there and cannot take events now."""
+        key = ObjectKey(CaptureStream.KIND, namespace, name)
+        found = self._open.get(key)
+        if found is not None:
+            return found.door
+        if self._known(key):
+            raise NotReady(f"CaptureStream {namespace}/{name} takes no events now: see its conditions")
+        return None
+
+    def known_by(self, known: Callable[[ObjectKey], bool]) -> None:
+        """Says which streams there are, open or not."""
+        self._known = known
+
+    async def open(self, resource: CaptureStream, place: Place, *, takes_events: bool) -> OpenStream:
+        """The stream as its spec has it now. What was open under other settings is closed first."""
+        key = key_of(resource)
+        spec = resource.spec
+        there = self._open.get(key)
+        if there is None or there.place != place or _working(there.spec) != _working(spec):
+            await self.close(key)
+            there = self._make(resource, place)
+            self._open[key] = there
+        there.spec = spec
+        wanted = takes_events and spec.ingest.gateway is Toggle.ENABLED
+        there.door = Door(intake_rules(spec), there.capture, self._claims, self._offload) if wanted else None
+        return there
+
+    async def close(self, key: ObjectKey) -> None:
+        """Answers what was taken, and takes nothing more."""
+        there = self._open.pop(key, None)
+        if there is not None:
+            await there.capture.close()
+
+    def opened(self) -> list[OpenStream]:
+        return list(self._open.values())
+
+    def _make(self, resource: CaptureStream, place: Place) -> OpenStream:
+        spec = resource.spec
+        objects = self._cloud.objects(place.bucket, spec.storage)
+        stream = Stream(
+            namespace=resource.metadata.namespace,
+            name=resource.metadata.name,
+            layout=Layout(f"{spec.storage.prefix}/", place.stream_id),
+            deduplication=Deduplication(spec.index.deduplication),
+            retention_days=spec.storage.retentionDays,
+            fingerprint_exclude=fingerprint_exclude(spec),
+            objects=objects,
+            index=self._cloud.index(place.table, spec.storage),
+            files=SegmentCache(objects, self._cache / place.stream_id, self._offload),
+            codec=ParquetCodec(),
+            clock=self._clock,
+            entropy=self._entropy,
+            offload=self._offload,
+        )
+        key = key_of(resource)
+        capture = NoticingCapture(stream, self._settings, lambda: self._wake(key))
+        return OpenStream(place, spec, stream, capture, None, Tally(stream.index))
+
+
+def _working(spec: CaptureStreamSpec) -> object:
+    """What a stream's ports and writer are made of."""
+    storage = spec.storage
+    return (storage.retentionDays, storage.objectLock, storage.region, fingerprint_exclude(spec))

@@ -1,0 +1,46 @@
+"""What a pass sees besides its object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pik.controller.background import Background
+from pik.controller.cloud import Cloud
+from pik.controller.objects import Objects
+from pik.controller.replay_runs import InProcessRuns
+from pik.controller.workshop import Workshop
+from pik.ports.system import Clock, Entropy
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds between two of the same, for each stream, and before what did not change is looked at again."""
+
+    resync: float = 600.0
+    counters: float = 60.0
+    seals: float = 300.0
+    orphans: float = 3_600.0
+    rebuild: float = 60.0  # that somebody else's rebuild of an index may show no sign of life
+    settle: float = 60.0  # that a segment may land after its stamp
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
+    one. `loopback`: whether replays may be sent to this machine."""
+
+    cluster: str
+    objects: Objects
+    cloud: Cloud
+    workshop: Workshop
+    background: Background
+    runs: InProcessRuns
+    clock: Clock
+    entropy: Entropy
+    gateway: str | None = None
+    loopback: bool = False
+    timing: Timing = field(default_factory=Timing)
+
+    def passed(self, since_micros: int | None, seconds: float) -> bool:
+        """Whether so many seconds have passed since then; True where there was no then."""
+        return since_micros is None or self.clock.now().micros - since_micros >= seconds * 1_000_000
