@@ -80,11 +80,16 @@ class NotAnEvent(PikError):
 
 def check_payload(data: bytes, max_bytes: int) -> None:
     """Raises `NotAnEvent` unless the bytes are a payload of at most so many."""
+    check_size(data, max_bytes)
+    check_json(data, "the payload")
+
+
+def check_size(data: bytes, max_bytes: int) -> None:
+    """Raises `NotAnEvent` for a payload of more bytes than so many."""
     if len(data) > max_bytes:
         raise NotAnEvent(
             Reason.PAYLOAD_TOO_LARGE, f"the payload has {len(data)} bytes; the stream takes {max_bytes}"
         )
-    check_json(data, "the payload")
 
 
 def check_json(data: bytes, what: str) -> None:

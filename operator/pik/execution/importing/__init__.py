@@ -1,0 +1,1 @@
+"""Events from files: CSV, NDJSON and Parquet, in bounded batches."""
