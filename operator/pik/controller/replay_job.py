@@ -290,7 +290,7 @@ async def _changed(job: _Job, plan: ReplayPlan) -> Waiting | Stalled | None:
         if measure.matched != plan.measure.matched:
             message = (
                 f"the slice held {plan.measure.matched} events when it was planned and now holds "
-                f"{measure.matched}: set mode to DryRun to see the new plan, or onStale to Send to run this one"
+                f"{measure.matched}: set mode to DryRun to see the new plan, or onStale to Send"
             )
             return Stalled(Reason.PLAN_CHANGED, message, again=STALLED_AGAIN)
         return None
