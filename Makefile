@@ -15,7 +15,7 @@ help: ## say what there is
 setup: .venv/ready ## the environment, from pinned packages
 
 demo: .venv/ready ## the whole loop on real data: who changed the dashboard?
-	@$(BIN)/pik demo $(DEMO)
+	@$(BIN)/python examples/flights/demo.py $(DEMO)
 
 test: .venv/ready check ## every check and every test
 	$(BIN)/python -m pytest

@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
+from botocore.config import Config
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.text import Text
 
@@ -42,7 +44,7 @@ class Stage:
         self.console = Console(highlight=False)
         self.timings: list[tuple[str, float]] = []
         self._up: subprocess.Popen[str] | None = None
-        self._log = home / "pik-up.log"
+        self.log = home / "pik-up.log"
         self._environment = {**os.environ, "PIK_DIR": str(self.folder), "NO_PROXY": "*"}
         if home.exists():
             shutil.rmtree(home)
@@ -123,11 +125,28 @@ class Stage:
             time.sleep(0.2)
         raise StoryBroken(f"{kind} {name} is not {condition}: {json.dumps(found.get('status'), indent=1)}")
 
+    # AWS, as anybody reaches it
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the emulator."""
+        endpoint = self.ask("status")["endpoint"]
+        return boto3.client(
+            service,
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(proxies={}, s3={"addressing_style": "path"}),
+        )
+
+    def s3(self) -> Any:
+        return self.client("s3")
+
     # local mode
 
     def up(self) -> None:
         """Starts `pik up`, or starts it again."""
-        with self._log.open("a", encoding="utf-8") as log:
+        with self.log.open("a", encoding="utf-8") as log:
             self._up = subprocess.Popen(
                 [PIK, "up", str(self.folder), "--emulator"],
                 env=self._environment,
@@ -139,7 +158,7 @@ class Stage:
 
     def kill(self) -> None:
         """SIGKILL: no farewell. The emulator lives on."""
-        check(self._up is not None and self._up.poll() is None, f"pik up has ended; see {self._log}")
+        check(self._up is not None and self._up.poll() is None, f"pik up has ended; see {self.log}")
         assert self._up is not None
         self._up.kill()
         self._up.wait()
@@ -150,9 +169,25 @@ class Stage:
             self._up.send_signal(signal.SIGINT)
             self._up.wait(timeout=60)
 
-
-def progress_bar(console: Console) -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
+    def farewell(self, seconds: float, *, keep: bool) -> None:
+        """Where the results are, and what to try next."""
+        self.console.print()
+        self.console.print(Rule(Text("The end", style="bold"), align="left", style="blue"))
+        for title, took in self.timings:
+            self.console.print(f"  {took:6.1f} s  {title}")
+        self.console.print(f"  {seconds:6.1f} s  in all, on {os.cpu_count()} cores")
+        folder = os.path.relpath(self.folder)
+        self.console.print(f"\nManifests, objects and their status: {folder}")
+        if not keep:
+            self.console.print("What was started has been stopped. To look around: make demo DEMO=--keep")
+            self.console.print(f"Or start it again where it ended: pik up {folder} --emulator")
+        self.console.print("\nTry next:")
+        for command in (
+            f"pik -C {folder} get pik",
+            f"pik -C {folder} inspect late flights --from 2013-07-10T04:00:00Z --to 2013-07-11T04:00:00Z",
+            f"pik -C {folder} diff delay-at-midnight delay-finally --by payload.origin",
+        ):
+            self.console.print(f"  [bold cyan]{command}[/bold cyan]")
 
 
 def _quoted(argument: str) -> str:

@@ -1,0 +1,51 @@
+"""Last chapter: somebody flips one byte of raw, and somebody drops the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from story.capture import Captured
+from story.stage import EXAMPLE, Stage, check
+
+
+def damage_and_repair(stage: Stage, captured: Captured, version: str) -> None:
+    status: dict[str, Any] = stage.resource("capturestream", "flights")["status"]
+    bucket = status["storage"]["bucket"]
+    with stage.chapter("Somebody flips one byte of raw"):
+        stage.show("verify", "flights")
+        key, altered = _flip(stage, bucket)
+        stage.show("verify", "flights", lines=30, fails=True)
+        findings = stage.ask("verify", "flights", fails=True)["findings"]
+        check(any(finding["key"] == key for finding in findings), "verify names the object")
+        check(
+            any(finding.get("rows") or finding.get("row") is not None for finding in findings), "and the row"
+        )
+        # the bucket is versioned: what was there before is there still
+        stage.s3().delete_object(Bucket=bucket, Key=key, VersionId=altered)
+        stage.show("verify", "flights")
+        stage.proved("found, named to the row, and undone from the bucket's own versions")
+    with stage.chapter("Somebody drops the table"):
+        stage.client("dynamodb").delete_table(TableName=status["index"]["table"])
+        stage.show("reindex", "flights")
+        stage.until("capturestream", "flights", "Ready")
+        text = (EXAMPLE / "aggregates" / "delay-at-midnight.yaml").read_text()
+        path = stage.home / "after-reindex.yaml"
+        path.write_text(text.replace("name: delay-at-midnight", "name: after-reindex"))
+        stage.show("apply", "-f", str(path))
+        again = stage.until("aggregateversion", "after-reindex", "Complete")["status"]
+        check(again["version"] == version, "the same version from the rebuilt index")
+        stage.show("verify", "flights")
+        stage.proved(f"rebuilt from raw alone: the same version, {version[:12]}")
+
+
+def _flip(stage: Stage, bucket: str) -> tuple[str, str]:
+    """Flips a byte in the middle of the largest raw object. Returns its key and the new version's id."""
+    s3 = stage.s3()
+    found = s3.list_objects_v2(Bucket=bucket, Prefix="flights/raw/")["Contents"]
+    key = max(found, key=lambda item: item["Size"])["Key"]
+    body = bytearray(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    body[len(body) * 3 // 4] ^= 0x01
+    put = s3.put_object(Bucket=bucket, Key=key, Body=bytes(body))
+    stage.say(f"[yellow]one byte of s3://{bucket}/{key} is another now[/yellow]")
+    version: str = put["VersionId"]
+    return str(key), version
