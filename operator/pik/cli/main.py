@@ -1,0 +1,103 @@
+"""The `pik` command. Its help imports nothing but click: a command's module is imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from pik.domain.errors import PikError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of SIGINT."""
+
+
+class Entry(NamedTuple):
+    """A command that has not been imported: its module under `pik.cli`, which has it as `command`."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, dict[str, Entry]] = {
+    "Look": {
+        "inspect": Entry("inspections", "What is late, missing, repeated, contradictory or out of order."),
+    },
+    "Check and repair": {
+        "verify": Entry("verify", "Hold raw data against seals, manifest, index and its own hashes."),
+        "seal": Entry("seal", "Add what is new to the chain of seals."),
+    },
+    "pik itself": {
+        "version": Entry("version", "The versions of pik and of what it works with."),
+    },
+}
+"""By section, as `pik --help` lists them. A command is added here, and as a module of this package."""
+
+_EPILOG = """\b
+Exit codes:
+  0    done, and nothing is wrong
+  1    an error, which stderr explains; or something is wrong in what was looked at
+  2    the command was not understood
+  130  interrupted by Ctrl-C
+"""
+
+
+class Pik(click.Group):
+    """Imports a command when it is called, and turns errors into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                command: click.Command = import_module(f"pik.cli.{section[cmd_name].module}").command
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.list_commands(ctx)))
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), entry.help) for name, entry in section.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PikError as error:
+            click.echo(f"error: {one_line(str(error))}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(
+    cls=Pik,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+def pik() -> None:
+    """Capture events, see what arrived and when, replay a slice, and compute aggregates as versions."""
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command line and ends the process with its exit code."""
+    try:
+        pik.main(arguments, prog_name="pik")
+    except BrokenPipeError:
+        # the reader has seen enough, `| head` say; the interpreter must not flush into the pipe at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

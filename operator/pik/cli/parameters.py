@@ -1,0 +1,57 @@
+"""Values on the command line."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from pik.api.common import seconds_of
+from pik.domain.instants import Instant, InvalidInstant, parse_instant
+from pik.domain.windows import Window
+
+_FIRST = Instant(-62_135_596_800_000_000)  # 0001-01-01T00:00:00Z
+_LAST = Instant(253_402_300_799_999_999)
+
+
+class InstantType(click.ParamType[Instant]):
+    """An RFC 3339 instant."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Instant:
+        if isinstance(value, Instant):
+            return value
+        try:
+            return parse_instant(value)
+        except InvalidInstant as error:
+            self.fail(f"{value!r} is {error}", param, ctx)
+
+
+class DurationType(click.ParamType[timedelta]):
+    """Hours, minutes and seconds, such as `1h30m`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return timedelta(seconds=seconds_of(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+INSTANT = InstantType()
+DURATION = DurationType()
+
+
+def window_of(start: Instant | None, end: Instant | None) -> Window | None:
+    """`[from, to)`, open where nothing was said. Raises `click.UsageError` for one that is empty."""
+    if start is None and end is None:
+        return None
+    try:
+        return Window(start or _FIRST, end or _LAST)
+    except ValueError as error:
+        raise click.UsageError(f"--from and --to: {error}") from error

@@ -1,0 +1,29 @@
+"""`pik seal`"""
+
+from __future__ import annotations
+
+import click
+
+from pik.cli.desk import Desk, at_a_desk
+from pik.cli.output import Format, Table, output_option, show_table
+from pik.execution.reading.describe import SETTLE
+from pik.execution.seals import seal_segments
+
+
+@click.command("seal")
+@click.argument("stream")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=SETTLE,
+    show_default=True,
+    help="Seconds that a segment is left to land; 0 where nobody writes now.",
+)
+@output_option
+@at_a_desk
+async def command(desk: Desk, stream: str, settle: float, output: Format) -> None:
+    """Add the segments that are in no seal yet to the stream's chain of seals."""
+    seals = await seal_segments(await desk.stream(stream), settle)
+    fields = ("number", "sealed_at", "segments", "previous")
+    rows = [(seal.number, seal.sealed_at, len(seal.segments), seal.previous) for seal in seals]
+    show_table(Table.of(fields, rows), output)

@@ -1,0 +1,82 @@
+"""`pik verify`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from pik.cli.desk import Desk, at_a_desk
+from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
+from pik.cli.progress import progress
+from pik.cli.sentences import number
+from pik.execution.verify import Finding, Verification, verify
+from pik.execution.verify.findings import NOTES
+
+_FIELDS = ("kind", "key", "rows", "columns", "expected", "found", "event_id", "message")
+
+
+@click.command("verify")
+@click.argument("stream")
+@output_option
+@at_a_desk
+async def command(desk: Desk, stream: str, output: Format) -> None:
+    """Hold a stream's raw data against its seals, manifest and index, and the rows' own hashes.
+
+    Nothing is changed. Exit code 1 where something is wrong, or where not everything could be read.
+    """
+    opened = await desk.stream(stream)
+    with progress(f"verifying {stream}", "segments") as advance:
+        verification = await verify(opened, advance)
+    findings = Table.of(
+        _FIELDS,
+        [_row(finding) for finding in verification.findings],
+        "Findings",
+    )
+    match output:
+        case Format.JSON:
+            show_json(_document(verification))
+        case Format.CSV:
+            show_csv(findings)
+        case Format.TABLE:
+            click.echo(_sentence(verification))
+            for reason in verification.unread:
+                click.echo(f"not read: {reason}")
+            if findings.rows:
+                print_table(findings)
+            if verification.head is not None:
+                head = verification.head
+                click.echo(f"\nLast seal: {head.number}, sha256 {head.sha256}. Keep it elsewhere to compare.")
+    if not verification.ok:
+        click.get_current_context().exit(1)
+
+
+def _sentence(verification: Verification) -> str:
+    checked = verification.checked
+    read = (
+        f"{number(checked.rows, 'row')} in {number(checked.segments, 'segment')} "
+        f"({checked.bytes / 1e6:,.1f} MB), {checked.sealed:,} of them sealed"
+    )
+    if not verification.complete:
+        return f"Not everything could be read. Of what could: {read}."
+    if verification.ok:
+        return f"Nothing is wrong: {read}."
+    return f"{number(len(verification.errors), 'thing')} wrong: {read}."
+
+
+def _row(finding: Finding) -> list[str | None]:
+    rows = None if finding.rows is None else str(finding.rows)
+    columns = ", ".join(finding.columns)
+    told = [finding.expected, finding.found, finding.event_id, finding.message]
+    return [finding.kind, finding.object, rows, columns, *told]
+
+
+def _document(verification: Verification) -> dict[str, Any]:
+    """All of it; `rows` of a finding are `{first, last, numbered}`."""
+    whole: dict[str, Any] = msgspec.to_builtins(verification)
+    findings = [
+        {"key": finding.pop("object"), **finding, "note": finding["kind"] in NOTES}
+        for finding in whole["findings"]
+    ]
+    return {**whole, "findings": findings, "ok": verification.ok, "complete": verification.complete}

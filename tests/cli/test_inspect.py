@@ -1,0 +1,109 @@
+"""`pik inspect`: what it asks, and how it says what was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from cli.desks import Office, lines, manifest
+from reading.streams import after, arrival
+
+EXPECTING = {"expect": {"every": "1h", "lateAfter": "15m"}}
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    """Five hours of one entity, of which the third is missing; one event was late by 40 minutes."""
+    office = Office(tmp_path, manifest(**EXPECTING))
+    for hour in (0, 1, 3, 4):
+        lag = 2_400 if hour == 1 else 60
+        office.at(hour * 3_600 + lag)
+        office.capture(arrival(f"key{hour}", after(hour * 3_600)))
+    return office
+
+
+def test_late_events_by_the_streams_own_expectation(office: Office) -> None:
+    result = office.run("inspect", "late", "things")
+    assert result.exit_code == 0, result.output
+    assert lines(result)[0].startswith(
+        "1 event of 4 (25.00%) became known more than 15m00s after it happened."
+    )
+    assert office.ask("inspect", "late", "tests/things")["summary"]["late"] == 1
+    assert office.ask("inspect", "late", "things", "--late-after", "1h")["summary"]["late"] == 0
+
+
+def test_a_window_is_half_open(office: Office) -> None:
+    first, third = after(0).text, after(3 * 3_600).text
+    assert office.ask("inspect", "late", "things", "--from", first, "--to", third)["summary"]["events"] == 2
+    assert office.ask("inspect", "late", "things", "--from", third)["summary"]["events"] == 2
+    assert office.ask("inspect", "late", "things", "--to", third)["summary"]["events"] == 2
+
+
+def test_gaps_as_csv_have_one_table(office: Office) -> None:
+    result = office.run("inspect", "gaps", "things", "-o", "csv", "--section", "runs")
+    [run] = csv.DictReader(io.StringIO(result.stdout))
+    assert (run["key"], run["missing"]) == ("e1", "1")
+    assert run["first"] == run["last"] == after(2 * 3_600).exact_text
+
+
+@pytest.mark.parametrize("kind", ["duplicates", "conflicts", "order", "skew"])
+def test_the_others_answer(office: Office, kind: str) -> None:
+    result = office.run("inspect", kind, "things")
+    assert result.exit_code == 0, result.output
+    assert lines(result)[0].startswith("0 ")
+    assert "summary" in office.ask("inspect", kind, "things")
+
+
+def test_repeats_and_conflicts_are_found(office: Office) -> None:
+    office.capture(arrival("key0", after(0)), arrival("key1", after(3_600), b'{"n":1}'))
+    assert lines(office.run("inspect", "duplicates", "things"))[0].startswith("1 duplicate among 6 arrivals")
+    result = office.run("inspect", "conflicts", "things")
+    assert lines(result)[0] == "1 arrival in conflict with 1 event."
+    assert "payload.n: absent → 1" in result.stdout or "n: absent → 1" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["late", "things", "--from", "2013-07-02T00:00:00Z", "--to", "2013-07-01T00:00:00Z"],
+            "before its to",
+        ),
+        (["late", "things", "--from", "yesterday"], "not an RFC 3339 instant"),
+        (["late", "things", "--late-after", "soon"], "not hours, minutes and seconds"),
+        (["gaps", "things", "--every", "0s"], "longer than nothing"),
+        (["gaps", "things", "--by", "Colour"], "payload.PATH"),
+        (["late", "things", "--top", "0"], "0 is not in the range"),
+        (["late", "things", "--section", "colours"], "--section is one of"),
+    ],
+)
+def test_what_is_not_understood_ends_with_2(office: Office, arguments: list[str], message: str) -> None:
+    result = office.run("inspect", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split())
+
+
+def test_an_unknown_stream_is_named_with_those_that_there_are(office: Office) -> None:
+    result = office.run("inspect", "late", "thongs")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: there is no CaptureStream thongs here (there is: tests/things); --dir names the folder\n"
+    )
+
+
+def test_a_name_in_two_namespaces_must_be_whole(tmp_path: Path) -> None:
+    office = Office(tmp_path, manifest(), manifest(namespace="others"))
+    result = office.run("inspect", "late", "things", "--late-after", "1h")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: which CaptureStream: others/things and tests/things? Give namespace/name\n",
+    )
+
+
+def test_without_an_expectation_one_must_be_given(tmp_path: Path) -> None:
+    result = Office(tmp_path).run("inspect", "gaps", "things")
+    assert result.exit_code == 2
+    assert "give --every" in result.stderr
