@@ -24,7 +24,8 @@ from pik.execution.parquet import SCHEMA, ParquetCodec
 from pik.execution.reading.describe import describe_rows
 from pik.execution.verify.findings import Finding, Kind
 from pik.execution.verify.pages import Chunk, Page, chunks_of, pages_of, without
-from pik.execution.verify.rows import COVERED
+from pik.execution.verify.rows import COVERED, UNREAD
+from pik.execution.verify.salvage import Salvage, Stretch, changed_stretches
 from pik.execution.verify.segment import SegmentCheck, Witness
 from pik.execution.verify.thrift import read_struct
 
@@ -228,6 +229,96 @@ def test_all_other_rows_are_verified_where_one_page_cannot_be_read(file: File) -
         (Kind.ROW_ALTERED, "row 3", "fingerprint" if rows[3].arrival.idempotency_key else "event_time_rest"),
         (Kind.ROW_ALTERED, "row 1250", "fingerprint"),
     }
+
+
+def salvaged(file: File, values: dict[tuple[str, int], Any], *stretches: Stretch) -> list[Finding]:
+    """The findings of a file of which this was read."""
+    columns = {
+        name: [v.decode() if isinstance(v, bytes) and name != "data" else v for v in column]
+        for name, column in file.columns.items()
+    }
+    for (name, place), value in values.items():
+        columns[name][place] = value
+    return list(CHECK.in_salvage(KEY, Salvage(HEAD, ROWS, columns, stretches)))
+
+
+def test_a_column_that_its_hashes_cover_is_not_cleared_where_they_could_not_be_recomputed(file: File) -> None:
+    """Pages of long payloads hold fewer rows than those of other columns."""
+    gap = {("data", place): UNREAD for place in range(100, 200)}
+    changed = {("entity_id", 3): "forged", ("entity_id", 120): "forged"}
+    entities = Stretch("entity_id", 0, 499, readable=True)
+    findings = salvaged(file, changed | gap, entities, Stretch("data", 100, 199, readable=False))
+    assert (Kind.PAGE_ALTERED, "rows 0–499") in {(f.kind, str(f.rows)) for f in findings}
+    findings = salvaged(file, changed, entities)
+    assert {(f.kind, str(f.rows)) for f in findings} == {
+        (Kind.ROW_ALTERED, "row 3"),
+        (Kind.ROW_ALTERED, "row 120"),
+    }
+
+
+def test_a_column_that_no_hash_covers_is_not_cleared_by_one_value_that_is_plainly_wrong(file: File) -> None:
+    for name, wrong in (("outcome", "WON"), ("winner", UNREAD)):
+        findings = salvaged(file, {(name, 7): wrong}, Stretch(name, 0, 499, readable=True))
+        assert (Kind.PAGE_ALTERED, "rows 0–499") in {(f.kind, str(f.rows)) for f in findings}
+
+
+def test_bytes_that_are_no_text_name_their_row_alone(file: File) -> None:
+    page, row = (
+        Stretch("idempotency_key", 0, 499, readable=True),
+        Stretch("idempotency_key", 7, 7, readable=False),
+    )
+    (finding,) = salvaged(file, {("idempotency_key", 7): UNREAD}, page, row)
+    assert (finding.kind, str(finding.rows)) == (Kind.UNREADABLE, "row 7")
+
+
+def test_pages_that_differ_between_two_files_of_one_layout(file: File) -> None:
+    random = Random(5)
+    pages = file.pages("entity_id")
+    for page, expected in ((pages[0], (0, ROWS - 1)), (pages[2], (500, 999))):
+        other = flipped(file.body, file.body_of(page)[3], random)
+        assert changed_stretches(file.body, other) == [Stretch("entity_id", *expected, readable=True)]
+    assert changed_stretches(file.body, file.body) == []
+    assert changed_stretches(file.body, file.body[:-1]) == []
+
+
+def test_a_page_whose_size_is_wrong_does_not_hide_the_next(file: File) -> None:
+    """The third number in a page header is the size of the body."""
+    for number in (0, 1):
+        page = [page for page in file.pages("data") if not page.dictionary][number]
+        size = page.start + 3
+        while file.body[size - 1] >= 0x80 or size == page.start + 3:
+            size += 1
+        for position in (size + 1, size + 2):
+            for bit in range(7):
+                damaged = bytearray(file.body)
+                damaged[position] ^= 1 << bit
+                spans = {str(f.rows) for f in check(file, bytes(damaged)) if f.rows}
+                assert spans == {f"rows {number * 500}–{number * 500 + 499}"}
+
+
+def test_two_pages_without_headers_leave_what_lies_before_and_behind_them(file: File) -> None:
+    rows = [Row(n, event, Outcome.RECORDED) for n, event in enumerate(arrivals(2_300))]
+    body = bytearray(ParquetCodec().encode(HEAD, rows))
+    (chunk,) = [chunk for chunk in chunks_of(bytes(body)) if chunk.column == "data"]
+    pages = pages_of(bytes(body), chunk)
+    for number in (1, 3):
+        body[pages[number].start : pages[number].start + 16] = bytes(16)
+    placed = [(f.kind, str(f.rows), f.columns) for f in check(file, bytes(body)) if f.rows]
+    # where the page between them lies is not known any more
+    assert placed == [(Kind.UNREADABLE, "rows 500–1999", ("data",))]
+
+
+def test_a_footer_never_leads_out_of_its_file(file: File) -> None:
+    random = Random(9)
+    footer = len(file.body) - 8 - int.from_bytes(file.body[-8:-4], "little")
+    for position in range(footer, len(file.body) - 8, 5):
+        body = flipped(file.body, position, random)
+        try:
+            chunks = chunks_of(body)
+        except ValueError:
+            continue
+        assert all(0 <= chunk.start <= chunk.end <= len(body) for chunk in chunks)
+        assert all(0 <= chunk.rows <= len(body) for chunk in chunks)
 
 
 def test_a_segment_cut_short_or_emptied(file: File) -> None:

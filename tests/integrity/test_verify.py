@@ -186,6 +186,37 @@ async def test_a_segment_that_landed_late_is_known_from_its_arrival() -> None:
     assert await found(bench) == ()
 
 
+async def test_a_writer_that_knows_all_it_wrote_settles_sooner() -> None:
+    bench = await sealed_bench(segments=1, unsealed=0)
+    (key,) = bench.raw()
+    soon = Instant(bench.bucket.objects[key].last_modified.micros + 9_000_000)
+    bench.bucket.objects[key] = msgspec.structs.replace(bench.bucket.objects[key], last_modified=soon)
+    assert await found(bench) == ()
+    segment = bench.stream().layout.segment_of(key)
+    bench.edit_manifest(segment, lambda entry: msgspec.structs.replace(entry, known_from=soon))
+    assert await found(bench) == ()
+
+
+async def test_a_copy_of_a_segment_under_another_name() -> None:
+    """Its manifest row is right about its bytes: what it says of itself is what tells."""
+    bench = await sealed_bench(segments=1, unsealed=0)
+    stream = bench.stream()
+    (key,) = bench.raw()
+    (entry,) = bench.table.segments.values()
+    copy = segment_id(bench.clock.now(), "c" * 20, 1)
+    where = stream.layout.segment(copy)
+    bench.bucket.objects[where] = bench.bucket.objects[key]
+    bench.table.segments[copy] = msgspec.structs.replace(entry, segment=copy, key=where)
+    bench.clock.advance(120)
+    findings = await found(bench)
+    assert {finding.object for finding in findings} == {where}
+    assert {finding.kind for finding in findings} == {Kind.HEAD_ALTERED, Kind.MANIFEST_ALTERED}
+    assert {f.columns for f in findings if f.kind is Kind.HEAD_ALTERED} == {
+        ("pik.segment",),
+        ("pik.ingest_time",),
+    }
+
+
 @pytest.mark.parametrize("harm", ["remove", "edit", "garbage", "swap", "insert"])
 async def test_a_broken_chain(harm: str) -> None:
     bench = await sealed_bench(segments=1, unsealed=0)

@@ -71,7 +71,7 @@ def salvage(body: bytes) -> Salvage:
                 part, damaged = _column(body, field, chunk)
                 damage += [(len(values) + first, len(values) + last, how) for first, last, how in damaged]
                 values += part
-        if len(values) != rows:
+        if len(values) != rows:  # pages that say another number of rows than they have shift all others
             values, damage = _lost(rows)
         damage += _no_text(values, damage)
         for first, last, readable in damage:
@@ -126,7 +126,7 @@ def _no_text(values: list[Any], damage: _Damage) -> _Damage:
 
 def _column(body: bytes, field: pa.Field, chunk: Chunk) -> tuple[list[Any], _Damage]:
     values = _read(body, chunk.group, field, checked=True)
-    if values is not None and len(values) == chunk.rows:
+    if values is not None:
         return values, []
     return _assembled(chunk.rows, list(_page_by_page(body, field, chunk)))
 
@@ -145,8 +145,6 @@ def _page_by_page(
         whole = values is not None
         if values is None:
             values = _read(alone, chunk.group, field, checked=False)
-        if values is not None and page.rows is not None and len(values) != page.rows:
-            values = None
         yield page.rows, values, whole
 
 
@@ -156,8 +154,6 @@ def _assembled(
     """The column from its pages. What lies between two stretches of unknown length has no known place."""
     unknown = [number for number, (count, _, _) in enumerate(pages) if count is None]
     missing = rows - sum(count or 0 for count, _, _ in pages)
-    if missing < 0 or (missing and not unknown):
-        return _lost(rows)
     if len(unknown) > 1:
         between = slice(unknown[0], unknown[-1] + 1)
         missing += sum(count or 0 for count, _, _ in pages[between])

@@ -164,10 +164,10 @@ class SegmentCheck(msgspec.Struct, frozen=True):
             yield Finding(Kind.HEAD_ALTERED, key, str(salvaged.head))
         else:
             yield from self._head(key, salvaged.head)
-        found = list(self._salvaged(key, salvaged))
+        found = list(self.in_salvage(key, salvaged))
         yield from found or self._unplaced(key, body, salvaged, witness.sha256)
 
-    def _salvaged(self, key: str, salvaged: Salvage) -> Iterable[Finding]:
+    def in_salvage(self, key: str, salvaged: Salvage) -> Iterable[Finding]:
         """What is wrong with single rows, or with stretches of rows."""
         numbers = salvaged.columns["row"]
         doubtful = {
