@@ -275,6 +275,7 @@ HOSTILE = [
     "payload.a = 'unclosed",
     'payload."unclosed = 1',
     "payload.a = 'nul\0'",
+    "payload.a = 'half \ud800 a pair'",
     "GROUPING SETS",
     "payload.a ELSE payload.b",
     "payload.a ELSE",

@@ -17,39 +17,39 @@ SEMANTICS_VERSION = 1
 """Of what expressions, buckets and rounding mean: raised with every change that can give other rows."""
 
 
+class WindowText(msgspec.Struct, frozen=True):
+    """A window of event time by its ends in fixed width."""
+
+    from_: str = msgspec.field(name="from")
+    to: str
+
+
 class Measure(msgspec.Struct, frozen=True):
     name: str  # of the result's column
     expression: str
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """What determines an aggregate's rows together with the events that go into it."""
+    """What determines an aggregate's rows together with the events that go into it. As JSON it is what the
+    definition hash is taken of."""
 
-    stream_id: str
-    window: Window  # of event time
+    stream_id: str = msgspec.field(name="streamID")
+    window: WindowText
     timezone: str  # IANA name
     bucket: TimeBucket
-    group_by: tuple[str, ...]
+    group_by: tuple[str, ...] = msgspec.field(name="groupBy")
     measures: tuple[Measure, ...]
     where: str | None
+    semantics: int = SEMANTICS_VERSION
 
     @property
     def hash(self) -> str:
         """SHA-256 (hex) of the RFC 8785 form (design: Definitions, definition hash)."""
-        return sha256(
-            rfc8785.dumps(
-                {
-                    "streamID": self.stream_id,
-                    "window": {"from": self.window.start.text, "to": self.window.end.text},
-                    "timezone": self.timezone,
-                    "bucket": self.bucket.value,
-                    "groupBy": list(self.group_by),
-                    "measures": [{"name": m.name, "expression": m.expression} for m in self.measures],
-                    "where": self.where,
-                    "semantics": SEMANTICS_VERSION,
-                }
-            )
-        ).hexdigest()
+        return sha256(rfc8785.dumps(msgspec.to_builtins(self))).hexdigest()
+
+    @property
+    def span(self) -> Window:
+        return Window(parse_instant(self.window.from_), parse_instant(self.window.to))
 
     @property
     def zone(self) -> ZoneInfo:
@@ -66,7 +66,7 @@ def definition_of(spec: AggregateVersionSpec, stream_id: str) -> Definition:
     """The definition in an admitted spec."""
     return Definition(
         stream_id=stream_id,
-        window=Window(parse_instant(spec.window.from_), parse_instant(spec.window.to)),
+        window=WindowText(parse_instant(spec.window.from_).text, parse_instant(spec.window.to).text),
         timezone=spec.timezone,
         bucket=spec.bucket,
         group_by=spec.groupBy or (),
@@ -75,6 +75,6 @@ def definition_of(spec: AggregateVersionSpec, stream_id: str) -> Definition:
     )
 
 
-def version(definition_hash: str, inputs_hash: str) -> str:
+def version_of(definition_hash: str, inputs_hash: str) -> str:
     """The name of an answer: SHA-256 (hex) over the two hashes (hex), one after the other."""
     return sha256((definition_hash + inputs_hash).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Aggregates as versions: computed, kept for good, and compared event by event."""

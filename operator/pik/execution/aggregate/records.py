@@ -1,0 +1,153 @@
+"""What is kept of an aggregate, all of it created conditionally and never changed (law 7).
+
+Under `aggregates/`:
+- `<version>/rows.parquet`: the result; `<version>/inputs/<part>.parquet`: the events that went into it;
+- `<version>/version.json`: what the version is; created last, so that where it is, all is;
+- `<version>/as-of/<instant>.<known by>.json`: an instant at which it was the answer;
+- `asked/<hash>.json`: when a manifest's definition was first asked.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TypeVar
+
+import msgspec
+import orjson
+
+from pik.api.aggregate_version import KnownBy
+from pik.domain.errors import AlreadyExists, NoSuchObject
+from pik.domain.instants import Instant, parse_instant
+from pik.execution.stream import Stream
+from pik.planning.definitions import Definition
+
+T = TypeVar("T")
+
+
+class VersionRecord(msgspec.Struct, frozen=True):
+    """`version.json`: what follows from the version's name."""
+
+    version: str
+    definition_hash: str
+    inputs_hash: str
+    definition: Definition
+    input_count: int
+    input_parts: int
+    row_count: int
+    sample_event_ids: tuple[str, ...]  # the first of its inputs by event id
+
+
+class AsOf(msgspec.Struct, frozen=True):
+    """As known when: `as_of` on the clock that `known_by` names; `cut` is the ingest time up to which raw
+    was read. Instants are RFC 3339 in UTC."""
+
+    as_of: str
+    known_by: KnownBy
+    cut: str
+
+    @property
+    def instant(self) -> Instant:
+        return parse_instant(self.as_of)
+
+    @property
+    def cut_instant(self) -> Instant:
+        return parse_instant(self.cut)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A version, and when it was the answer."""
+
+    record: VersionRecord
+    as_of: AsOf
+
+    @property
+    def version(self) -> str:
+        return self.record.version
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """`asked/<hash>.json`: when `definition_hash` was first asked under this name."""
+
+    namespace: str
+    name: str
+    definition_hash: str
+    at: str
+
+
+def rows_key(stream: Stream, version: str) -> str:
+    return f"{stream.layout.aggregates}{version}/rows.parquet"
+
+
+def inputs_key(stream: Stream, version: str, part: int) -> str:
+    return f"{stream.layout.aggregates}{version}/inputs/{part:05d}.parquet"
+
+
+def record_key(stream: Stream, version: str) -> str:
+    return f"{stream.layout.aggregates}{version}/version.json"
+
+
+def _as_of_prefix(stream: Stream, version: str) -> str:
+    return f"{stream.layout.aggregates}{version}/as-of/"
+
+
+async def resolve(
+    stream: Stream, namespace: str, name: str, definition_hash: str, known_by: KnownBy, as_of: Instant | None
+) -> AsOf:
+    """When the answer is to be known. A missing `as_of`, and the cut where the source's clock counts, are
+    those of the first time that this was asked under this name, so that a manifest that is created again
+    gives the same version."""
+    if as_of is not None and known_by is KnownBy.INGEST_TIME:
+        return AsOf(as_of.exact_text, known_by, as_of.exact_text)
+    asked = Asked(namespace, name, definition_hash, stream.clock.now().exact_text)
+    identity = orjson.dumps([namespace, name, definition_hash])
+    key = f"{stream.layout.aggregates}asked/{sha256(identity).hexdigest()}.json"
+    try:
+        asked = msgspec.json.decode((await stream.objects.read(key)).body, type=Asked)
+    except NoSuchObject:
+        asked = await _first(stream, key, asked)
+    return AsOf(asked.at if as_of is None else as_of.exact_text, known_by, asked.at)
+
+
+async def _first(stream: Stream, key: str, asked: Asked) -> Asked:
+    try:
+        await stream.objects.create(key, msgspec.json.encode(asked))
+    except AlreadyExists:
+        return msgspec.json.decode((await stream.objects.read(key)).body, type=Asked)
+    return asked
+
+
+async def keep_as_of(stream: Stream, version: str, as_of: AsOf) -> None:
+    key = f"{_as_of_prefix(stream, version)}{as_of.as_of}.{as_of.known_by}.json"
+    try:
+        await stream.objects.create(key, msgspec.json.encode(as_of))
+    except AlreadyExists:
+        return  # of another time that it was computed, from a later cut perhaps
+
+
+async def read_record(stream: Stream, version: str) -> VersionRecord:
+    """Raises NoSuchObject where the version is not kept, or not wholly yet."""
+    stored = await stream.objects.read(record_key(stream, version))
+    return msgspec.json.decode(stored.body, type=VersionRecord)
+
+
+async def read_answer(stream: Stream, version: str) -> Answer:
+    """A version by its name alone, as of the latest instant at which it is known to be the answer. Raises
+    NoSuchObject."""
+    record = await read_record(stream, version)
+    known = []
+    async for info in stream.objects.list(_as_of_prefix(stream, version)):
+        stored = await stream.objects.read(info.key)
+        known.append(msgspec.json.decode(stored.body, type=AsOf))
+    if not known:
+        raise NoSuchObject(f"{version}: nothing says when it was the answer")
+    return Answer(record, max(known, key=lambda as_of: (as_of.instant, as_of.cut_instant)))
+
+
+async def versions(stream: Stream) -> list[VersionRecord]:
+    """All versions that are kept of this stream, in order of their names."""
+    found = []
+    async for info in stream.objects.list(stream.layout.aggregates):
+        if info.key.endswith("/version.json"):
+            stored = await stream.objects.read(info.key)
+            found.append(msgspec.json.decode(stored.body, type=VersionRecord))
+    return [record for record in found if record.definition.stream_id == stream.layout.stream_id]

@@ -1,0 +1,88 @@
+"""The events that go into an aggregate, in a connection's tables (see planning.aggregate_sql)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+
+from pik.api.aggregate_version import KnownBy, TimeBucket
+from pik.domain.errors import Incomplete, UnreadableValue
+from pik.domain.segments import SegmentEntry
+from pik.execution.aggregate.records import AsOf
+from pik.planning.aggregate_sql import AggregateQuery, Scales, hours_of, received_by, within
+from pik.planning.buckets import starts
+from pik.planning.sql.payload import Reading
+
+
+def condition(query: AggregateQuery, as_of: AsOf) -> str:
+    """Of the events of the snapshot, those of the window that were known."""
+    inside = within(query.definition.span)
+    return inside if as_of.known_by is KnownBy.INGEST_TIME else f"{inside} AND {received_by(as_of.instant)}"
+
+
+def may_hold(query: AggregateQuery, entry: SegmentEntry) -> bool:
+    """Whether events of a segment may be in the window, by its manifest row."""
+    times, window = entry.event_time, query.definition.span
+    return times is not None and times.first < window.end and times.last >= window.start
+
+
+def select(con: duckdb.DuckDBPyConnection, query: AggregateQuery, wanted: str) -> None:
+    """Makes `inputs` of the events that `wanted` and the definition's `where` select.
+
+    Raises UnreadableValue, which names a problem, an event, and how many have it.
+    """
+    con.execute(query.stage("candidates", "events", wanted))
+    _refuse(con, "where", query.problems_of_choice())
+    with exactly("where"):
+        con.execute(query.choose())
+    con.execute("DROP TABLE candidates")
+
+
+def place(con: duckdb.DuckDBPyConnection, query: AggregateQuery) -> Scales:
+    """Makes `placed` of `inputs`, anew where it is there. Raises UnreadableValue."""
+    scales: dict[Reading, int] = {}
+    if query.numbers:
+        (needed,) = con.execute(query.places_needed()).fetchall()
+        scales = dict(zip(query.numbers, needed, strict=True))
+    _refuse(con, "groupBy and measures", query.problems_of_results(scales))
+    definition = query.definition
+    if definition.bucket is TimeBucket.WINDOW:
+        begins = [definition.span.start.micros]
+    else:
+        hours = (hour for (hour,) in con.execute(hours_of("inputs")).fetchall())
+        begins = starts(definition.bucket, definition.zone, hours)
+    con.register("bucket_starts", pa.table({"start": pa.array(begins, pa.int64())}))
+    con.execute("DROP TABLE IF EXISTS placed")
+    with exactly("groupBy"):
+        con.execute(query.place(scales))
+    con.unregister("bucket_starts")
+    return scales
+
+
+@contextmanager
+def exactly(what: str) -> Iterator[None]:
+    """Says of what DuckDB could not compute that it is not in the answer."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise Incomplete(f"{what}: it needs more memory than it is given") from error
+    except (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.InvalidInputException) as error:
+        # not DuckDB's own words, which may quote a payload
+        raise UnreadableValue(
+            f"{what}: a number becomes larger than the 38 digits that can be computed with exactly; fewer"
+            " decimal places, such as round(payload.amount, 2), leave more room"
+        ) from error
+
+
+def _refuse(con: duckdb.DuckDBPyConnection, what: str, problems: str | None) -> None:
+    if problems is None:
+        return
+    found = con.execute(problems).fetchone()
+    if found is not None:
+        problem, count, event_id = found
+        raise UnreadableValue(
+            f"{what}: {problem} ({count} events, such as {event_id}); TRY_CAST makes NULL of no number"
+        )

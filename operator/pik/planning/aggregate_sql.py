@@ -1,0 +1,296 @@
+# ruff: noqa: S608 - expressions are checked and built from their parts, and the rest is pik's own
+"""The SQL that answers a definition, over the view `events`.
+
+It makes tables one from the other: `candidates` (the events of the window that were known), `inputs` (those
+that meet `where`), `placed` (with their bucket and groups). From the last come the rows of the result, and
+the list of inputs that names the version.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+
+from sqlglot import exp
+
+from pik.domain.errors import InvalidDefinition, InvalidExpression
+from pik.domain.instants import Instant
+from pik.domain.windows import Window
+from pik.planning.buckets import HOUR
+from pik.planning.definitions import Definition
+from pik.planning.expressions import Expression, parse_condition, parse_group, parse_measure
+from pik.planning.sql.grammar import Type
+from pik.planning.sql.payload import DIGITS, Path, Reading, exact_payload, literal, places
+from pik.planning.sql.values import Sql
+
+BUCKET = "bucket"
+"""A result's first column: when the bucket starts."""
+
+_PLACE = (
+    "event_id", "fingerprint", "event_time", "event_time_rest", "received_time", "received_time_rest",
+    "ingest_time", "segment", "row",
+)  # fmt: skip
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# What an arrival says that its event id and fingerprint leave open, as text. Where a result depends on it,
+# so does the inputs hash: a winner may be another arrival of the same event (OnRead, a segment that landed
+# long after its stamp).
+_OPEN = {
+    "received_time": "coalesce(epoch_us(received_time) || '.' || received_time_rest, '')",
+    "ingest_time": "epoch_us(ingest_time)",
+    "event_time_text": "event_time_text",
+    "payload_sha256": "payload_sha256",
+}
+
+Scales = Mapping[Reading, int]
+"""The decimal places that each reading of a number gets: as many as the inputs need."""
+
+
+class _Staged:
+    """`Source`: payload values in columns of their own, whose names tell any two paths apart."""
+
+    def type_of(self, path: Path) -> str:
+        return f"type_{_name(path)}"
+
+    def text_of(self, path: Path) -> str:
+        return f"text_{_name(path)}"
+
+
+def _name(path: Path) -> str:
+    return sha256(path.pointer.encode()).hexdigest()[:16]
+
+
+_STAGED = _Staged()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the result."""
+
+    name: str
+    expression: Expression
+
+    @property
+    def is_count(self) -> bool:
+        tree = self.expression.tree.unnest()
+        return isinstance(tree.this if isinstance(tree, exp.Filter) else tree, exp.Count | exp.CountIf)
+
+
+@dataclass(frozen=True)
+class AggregateQuery:
+    """A definition whose expressions are checked."""
+
+    definition: Definition
+    where: Expression | None
+    groups: tuple[Column, ...]
+    measures: tuple[Column, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of the result, after the bucket."""
+        return self.groups + self.measures
+
+    def by(self, *groups: Column) -> AggregateQuery:
+        """The same measures of the same events by other groups."""
+        return replace(self, groups=groups)
+
+    def open_columns(self, fingerprint_exclude: Sequence[str]) -> tuple[str, ...]:
+        """The columns whose values a result depends on although the fingerprint does not cover them."""
+        read = {name for column in self.columns for name in column.expression.columns}
+        excluded = [tuple(path.split(".")) for path in fingerprint_exclude]
+        for column in self.columns:
+            for path in column.expression.paths:
+                if any(path.steps[: len(e)] == e or e[: len(path.steps)] == path.steps for e in excluded):
+                    read.add("payload_sha256")
+        return tuple(name for name in _OPEN if name in read)
+
+    def stage(self, table: str, relation: str, condition: str) -> str:
+        """Makes `table` of the rows of `relation` that meet `condition`, with what the expressions read."""
+        named = {name for expression in self._expressions for name in expression.columns}
+        columns = list(dict.fromkeys([*_PLACE, *sorted(named), *_OPEN]))
+        values, payload = "", ""
+        if self._paths:
+            pointers = f"[{', '.join(literal(path.pointer) for path in self._paths)}]"
+            payload = (
+                f", json_type(data, {pointers}) AS types,"
+                f" json_extract_string({exact_payload('data')}, {pointers}) AS texts"
+            )
+            values = "".join(
+                f", types[{n}] AS {_STAGED.type_of(path)}, texts[{n}] AS {_STAGED.text_of(path)}"
+                for n, path in enumerate(self._paths, start=1)
+            )
+        return (
+            f"CREATE TABLE {table} AS SELECT {', '.join(columns)}{values}"
+            f" FROM (SELECT *{payload} FROM {relation} WHERE {condition})"
+        )
+
+    def choose(self) -> str:
+        """Makes `inputs` of `candidates`."""
+        condition = "true" if self.where is None else self.where.sql(_STAGED).text
+        return f"CREATE TABLE inputs AS SELECT * FROM candidates WHERE {condition}"
+
+    def problems_of_choice(self) -> str | None:
+        """Which of `candidates` `where` cannot be asked of; None: it can of all."""
+        return None if self.where is None else _problems("candidates", self.where.problem(_STAGED))
+
+    @cached_property
+    def numbers(self) -> tuple[Reading, ...]:
+        """Readings of numbers in groups and measures whose decimal places the inputs decide."""
+        readings = dict.fromkeys(r for column in self.columns for r in column.expression.readings)
+        return tuple(r for r in readings if r.kind.is_number and r.places is None)
+
+    def places_needed(self) -> str:
+        """The decimal places that each of `numbers` needs among `inputs`, as one row."""
+        needed = [f"coalesce(max({places(reading, _STAGED)}), 0)" for reading in self.numbers]
+        return f"SELECT {', '.join(needed)} FROM inputs"
+
+    def problems_of_results(self, scales: Scales) -> str | None:
+        """Which of `inputs` groups and measures cannot be computed of; None: they can of all."""
+        found = [column.expression.problem(_STAGED, scales.__getitem__) for column in self.columns]
+        several = [sql for sql in found if sql is not None]
+        return _problems("inputs", f"coalesce({', '.join(several)})" if several else None)
+
+    def place(self, scales: Scales) -> str:
+        """Makes `placed` of `inputs` and `bucket_starts`: a table of `start`, microseconds."""
+        groups = "".join(
+            f", {column.expression.sql(_STAGED, scales.__getitem__).text} AS group_{n}"
+            for n, column in enumerate(self.groups)
+        )
+        return (
+            f"CREATE TABLE placed AS SELECT inputs.*, make_timestamptz(start) AS {BUCKET}{groups}"
+            " FROM inputs ASOF JOIN bucket_starts ON epoch_us(event_time) >= start"
+        )
+
+    def outputs(self, scales: Scales) -> list[Sql]:
+        """The result's columns after the bucket over `placed`, as they are computed."""
+        groups = [
+            Sql(
+                f"group_{n}",
+                column.expression.type,
+                column.expression.sql(_STAGED, scales.__getitem__).scale,
+            )
+            for n, column in enumerate(self.groups)
+        ]
+        return groups + [column.expression.sql(_STAGED, scales.__getitem__) for column in self.measures]
+
+    def rows(self, scales: Scales) -> str:
+        """The result: `bucket`, `column_<n>`; numbers as HUGEINT, counts as BIGINT."""
+        keys = [BUCKET, *(f"group_{n}" for n in range(len(self.groups)))]
+        computed = [f"{sql.text} AS computed_{n}" for n, sql in enumerate(self.outputs(scales))]
+        selected = [
+            f"{_bounded(f'computed_{n}', sql, is_count=column.is_count)} AS column_{n}"
+            for n, (column, sql) in enumerate(zip(self.columns, self.outputs(scales), strict=True))
+        ]
+        order = [BUCKET, *(f"column_{n} NULLS FIRST" for n in range(len(self.groups)))]
+        return (
+            f"SELECT {', '.join([BUCKET, *selected])}"
+            f" FROM (SELECT {', '.join([BUCKET, *computed])} FROM placed GROUP BY {', '.join(keys)})"
+            f" ORDER BY {', '.join(order)}"
+        )
+
+    def inputs(self) -> str:
+        """The events of `placed` in order of their ids, with `group_<n>`."""
+        groups = "".join(f", group_{n}" for n in range(len(self.groups)))
+        return f"SELECT {', '.join(_PLACE)}, {BUCKET}{groups} FROM placed ORDER BY event_id"
+
+    @cached_property
+    def _expressions(self) -> list[Expression]:
+        computed = [column.expression for column in self.columns]
+        return computed if self.where is None else [self.where, *computed]
+
+    @cached_property
+    def _paths(self) -> tuple[Path, ...]:
+        paths = {path.pointer: path for expression in self._expressions for path in expression.paths}
+        return tuple(paths.values())
+
+
+def query_of(definition: Definition) -> AggregateQuery:
+    """Checks a definition's expressions. Raises InvalidExpression and InvalidDefinition, naming the field."""
+    with _field("where"):
+        where = None if definition.where is None else parse_condition(definition.where)
+    measures, groups = [], []
+    for measure in definition.measures:
+        with _field(f"measures[{measure.name}].expression"):
+            measures.append(Column(measure.name, parse_measure(measure.expression)))
+    taken = {BUCKET, *(measure.name for measure in measures)}
+    if len(taken) <= len(measures):
+        raise InvalidDefinition(f"measures: each has a name of its own, and none is {BUCKET!r}")
+    for number, text in enumerate(definition.group_by, start=1):
+        with _field(f"groupBy[{number - 1}]"):
+            group = parse_group(text)
+        groups.append(Column(_group_name(group, number, taken), group))
+        taken.add(groups[-1].name)
+    return AggregateQuery(definition, where, tuple(groups), tuple(measures))
+
+
+def within(window: Window) -> str:
+    """A condition: the event happened in the window."""
+    return (
+        f"event_time >= make_timestamptz({window.start.micros})"
+        f" AND event_time < make_timestamptz({window.end.micros})"
+    )
+
+
+KNOWN_TIME = "coalesce(received_time, ingest_time)"
+"""When an event was known by its source's word; where the source says nothing, when pik stored it, which is
+when it was known at the latest."""
+
+
+def received_by(as_of: Instant) -> str:
+    """A condition: by its source's word the event was known at `as_of`."""
+    at = f"make_timestamptz({as_of.micros})"
+    return f"({KNOWN_TIME} < {at} OR {KNOWN_TIME} = {at} AND coalesce(received_time_rest, '') = '')"
+
+
+def hours_of(table: str) -> str:
+    """The UTC hours that events of a table happened in, as first microseconds."""
+    micros = "epoch_us(event_time)"
+    return f"SELECT DISTINCT {micros} - (({micros} % {HOUR}) + {HOUR}) % {HOUR} FROM {table}"
+
+
+def lines_of(table: str, open_columns: Sequence[str]) -> str:
+    """What the inputs hash is taken of: for each event a line of its id, its fingerprint and the values of
+    `open_columns`, in order of the ids."""
+    values = ["event_id", "fingerprint", *(_OPEN[name] for name in open_columns)]
+    joined = " || ' ' || ".join(values)
+    return f"SELECT {joined} || chr(10) AS line FROM {table} ORDER BY event_id"
+
+
+def _bounded(name: str, sql: Sql, *, is_count: bool) -> str:
+    if sql.type is not Type.NUMBER:
+        return name
+    if is_count:
+        return f"CAST({name} AS BIGINT)"
+    too_large = literal(f"a number of more than {DIGITS} digits")
+    return f"CASE WHEN abs({name}) >= {10**DIGITS}::HUGEINT THEN error({too_large}) ELSE {name} END"
+
+
+def _problems(table: str, problem: str | None) -> str | None:
+    """The first problem that rows of a table have, in how many, and one of them."""
+    if problem is None:
+        return None
+    return (
+        f"SELECT problem, count(*), min(event_id) FROM (SELECT event_id, {problem} AS problem FROM {table})"
+        " WHERE problem IS NOT NULL GROUP BY problem ORDER BY problem LIMIT 1"
+    )
+
+
+def _group_name(group: Expression, number: int, taken: set[str]) -> str:
+    """The last name of a path or column, where it is plain and free, else `group_<number>`."""
+    named = [*(path.steps[-1] for path in group.paths), *group.columns]
+    last = str(named[0]) if len(named) == 1 else ""
+    name = last if _PLAIN_NAME.fullmatch(last) and last not in taken else f"group_{number}"
+    if name in taken:
+        raise InvalidDefinition(f"groupBy[{number - 1}]: its column is called {name}, and so is a measure")
+    return name
+
+
+@contextmanager
+def _field(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidExpression as error:
+        raise InvalidExpression(f"{name}: {error}") from error
