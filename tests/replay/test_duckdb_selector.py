@@ -178,6 +178,21 @@ def test_the_slice_is_what_the_rules_say(
     asyncio.run(check())
 
 
+@pytest.mark.parametrize("field", ["EventTime", "IngestTime"])
+async def test_an_earlier_arrival_anywhere_decides_what_the_event_is(tmp_path: Path, field: str) -> None:
+    """On reading, the first arrival counts wherever it lies: here outside the window, in its own segment."""
+    first, conflict = arrival("k", after(-60)), arrival("k", after(60), b'{"changed": true}')
+    segments = [[first], [conflict, arrival("other", after(61))]]
+    made, _ = await stored(tmp_path, Deduplication.ON_READ, segments)
+    start = after(0).text if field == "EventTime" else after(600).text
+    what = spec(select={"window": {"field": field, "from": start, "to": after(3_600).text}})
+    selector = DuckDBSelector(made.stream, condition)
+    plan = await begin(made.stream, selector, what)
+    sent = [event.entity_id async for piece in selector.read(plan, 0, 0) for event in piece]
+    assert len(sent) == plan.measure.matched == 1
+    assert len(plan.reads) == 2
+
+
 async def test_an_entitys_events_are_found_by_the_index_and_not_everywhere(
     tmp_path: Path,
 ) -> None:

@@ -25,9 +25,9 @@ from pik.planning.replay.estimate import (
     estimated_seconds,
 )
 from pik.planning.replay.pace import EffectivePace, effective_pace, share
-from pik.planning.replay.plan import Measure, PlannedSegment, ReplayPlan, plan_hash, verify_plan
+from pik.planning.replay.plan import Measure, PlannedSegment, ReplayPlan, may_hold, plan_hash, verify_plan
 from pik.planning.replay.policy import StreamAddresses, feeds_itself, plan_refusals, spec_refusals
-from pik.planning.replay.spec import ReplaySpec, TargetAddress, replay_spec, run_id
+from pik.planning.replay.spec import ReplaySpec, TargetAddress, order_caveat, replay_spec, run_id
 from reading.streams import START, after
 from replay.slices import HTTP, job, spec
 
@@ -276,6 +276,19 @@ def test_bounds_come_from_the_manifest_alone() -> None:
     )
 
 
+def test_a_segment_that_lists_not_all_of_its_sources_and_types_may_hold_any() -> None:
+    many = msgspec.structs.replace(
+        entry(after(0), after(1), ACCEPTED=5),
+        sources=(),
+        event_types=(),
+        sources_complete=False,
+        event_types_complete=False,
+    )
+    assert may_hold(spec(select={"sources": ["x"], "eventTypes": ["y"]}), many)
+    listed = msgspec.structs.replace(many, sources=("s",), sources_complete=True)
+    assert not may_hold(spec(select={"sources": ["x"]}), listed)
+
+
 def test_durations() -> None:
     measure = Measure(1_000, 0, START.text, after(7_200).text, 0, 0)
     assert estimated_seconds(measure, EffectivePace()) is None
@@ -304,6 +317,13 @@ def test_costs_are_requests_by_their_list_price() -> None:
     assert estimated_requests(measure, http, 1).target == 0
     large = Measure(1_000, 1_000 * 100_000, START.text, after(1).text, 0, 0)
     assert estimated_requests(large, queue, 1).target == 1_534
+
+
+def test_a_status_can_say_where_a_target_keeps_less_order() -> None:
+    assert "no order" in (order_caveat(spec(target=SQS)) or "")
+    assert order_caveat(spec(target=FIFO)) is None
+    assert "EventTime" in (order_caveat(spec(target=FIFO, order="EventTime")) or "")
+    assert order_caveat(spec()) is None
 
 
 ENTITIES = st.lists(st.sampled_from("abcde"), max_size=30)

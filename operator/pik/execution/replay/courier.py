@@ -60,7 +60,6 @@ class Courier:
         self._clock = clock
         self._entropy = entropy
         self._settings = settings
-        self._calls = asyncio.Semaphore(sink.traits.in_flight)
         self._stale = frozenset(plan.stale_entities)
 
     async def deliver(
@@ -89,7 +88,7 @@ class Courier:
                 found[n] = (Result.SENT if delivered else Result.FAILED, answered)
                 if not delivered:
                     failed[events[n].entity_id] = None
-            if self._stops(answers):
+            if self._is_last(answers):
                 stopped = True
                 break
         dead = await self._bury(chunk, messages, found)
@@ -104,7 +103,8 @@ class Courier:
     def _is_held(self, entity: str, held: Collection[str], failed: Collection[str]) -> bool:
         return self._plan.spec.on_error is ErrorAction.HOLD_ENTITY and (entity in held or entity in failed)
 
-    def _stops(self, answers: dict[int, Answered]) -> bool:
+    def _is_last(self, answers: dict[int, Answered]) -> bool:
+        """Whether nothing is begun after these answers."""
         return self._plan.spec.on_error is ErrorAction.STOP and any(
             answered.delivery.disposition is Disposition.REFUSED for answered in answers.values()
         )
@@ -112,26 +112,29 @@ class Courier:
     async def _send_wave(
         self, chunk: int, messages: Sequence[Message], wave: Sequence[int]
     ) -> dict[int, Answered]:
+        """As many calls at once as the target takes; none is begun after one with which all ends."""
         traits = self._sink.traits
-        most = (
-            traits.batch_events if self._pacer.batch is None else min(traits.batch_events, self._pacer.batch)
-        )
+        most = min(traits.batch_events, self._pacer.batch or traits.batch_events)
         calls = batches(wave, [len(message.body) for message in messages], most, traits.batch_bytes)
         answers: dict[int, Answered] = {}
+        waiting = iter(calls)
+        stopped = False
 
-        async def call(positions: Sequence[int]) -> None:
-            async with self._calls:
-                if self._stops(answers):
-                    return
-                answers.update(await self._send(self._sink, chunk, messages, positions, paced=True))
+        async def caller() -> None:
+            nonlocal stopped
+            while not stopped and (positions := next(waiting, None)) is not None:
+                answered = await self._send(self._sink, chunk, messages, positions, paced=True)
+                answers.update(answered)
+                stopped = stopped or self._is_last(answered)
 
-        if len(calls) == 1:
-            await call(calls[0])
+        callers = min(traits.in_flight, len(calls))
+        if callers == 1:
+            await caller()
             return answers
         try:
             async with asyncio.TaskGroup() as group:
-                for positions in calls:
-                    group.create_task(call(positions))
+                for _ in range(callers):
+                    group.create_task(caller())
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
         return answers

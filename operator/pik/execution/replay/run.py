@@ -14,6 +14,7 @@ from pik.execution.replay.shard import Tools, planned, run_shard
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import MAX_FAILURES, End, EndState, Totals
+from pik.planning.replay.spec import order_caveat
 
 _FIRST_PAUSE = 1.0  # seconds before a failed shard is tried again; each further pause doubles
 _LONGEST_PAUSE = 60.0
@@ -53,7 +54,7 @@ async def conclude(stream: Stream, plan: ReplayPlan, shards: list[End], failed: 
         )
     reason = Reason.SUCCEEDED_WITH_FAILURES if totals.failed or totals.held else Reason.SUCCEEDED
     now = stream.clock.now().text
-    end = End(EndState.SUCCEEDED, reason, "", now, totals, failures)
+    end = End(EndState.SUCCEEDED, reason, order_caveat(plan.spec) or "", now, totals, failures)
     if failed is not None:
         end = End(EndState.FAILED, failed.reason, failed.message, now, totals, failures)
     found = await create_once(stream, run_keys(stream, plan.run_id).end, msgspec.json.encode(end))

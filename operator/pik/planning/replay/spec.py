@@ -93,6 +93,15 @@ def replay_spec(job: ReplayJobSpec, namespace: str) -> ReplaySpec:
     )
 
 
+def order_caveat(spec: ReplaySpec) -> str | None:
+    """What a status says where a target keeps less order than a reader of the spec would expect."""
+    if spec.target.type is TargetType.SQS and not spec.target.is_fifo:
+        return "a standard queue keeps no order: events are sent in order and may be received in another"
+    if spec.target.is_fifo and spec.order is not Order.ENTITY_TIME:
+        return f"a FIFO queue keeps each entity's order; {spec.order} across entities is that of sending only"
+    return None
+
+
 def target_address(target: Target) -> TargetAddress:
     """The member of the target that its type names. Raises ValueError where there is none."""
     if target.type is TargetType.SQS and target.sqs is not None:
