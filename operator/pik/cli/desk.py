@@ -79,20 +79,23 @@ Connect = Callable[[Path, str | None], AbstractAsyncContextManager[Desk]]
 """Makes a desk of a folder and an endpoint. Click's `obj`, so that a test can give its own."""
 
 
+dir_option = click.option(
+    "-C",
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="PIK_DIR",
+    show_envvar=True,
+    default=Path(),
+    show_default="the current one",
+    help="Folder that `pik up` reconciles.",
+)
+
+
 def at_a_desk(work: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """A command's callback: `work` runs with a desk, by the options that say where."""
 
-    @click.option(
-        "-C",
-        "--dir",
-        "directory",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="PIK_DIR",
-        show_envvar=True,
-        default=Path(),
-        show_default="the current one",
-        help="Folder that `pik up` reconciles.",
-    )
+    @dir_option
     @click.option(
         "--endpoint-url",
         envvar="AWS_ENDPOINT_URL",

@@ -24,6 +24,9 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, dict[str, Entry]] = {
+    "Feed": {
+        "import": Entry("importing", "Capture the events of CSV, NDJSON and Parquet files."),
+    },
     "Look": {
         "inspect": Entry("inspections", "What is late, missing, repeated, contradictory or out of order."),
     },

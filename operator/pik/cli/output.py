@@ -100,7 +100,7 @@ def show_csv(table: Table) -> None:
         writer.writerow([_csv_cell(cell) for cell in document.values()])
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, *, titled: bool = True) -> None:
     """For people. A column that is empty in every row is left out."""
     kept = [
         place
@@ -109,7 +109,7 @@ def print_table(table: Table) -> None:
     ]
     columns = [table.columns[place] for place in kept]
     rows = [[shown(row[place], columns[at].kind) for at, place in enumerate(kept)] for row in table.rows]
-    if table.title:
+    if table.title and titled:
         click.secho(f"\n{table.title}", bold=True)
     if not rows:
         click.echo("none")

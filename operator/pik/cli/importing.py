@@ -1,0 +1,221 @@
+"""`pik import`"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import click
+import msgspec
+
+from pik.api.capture_stream import CaptureStream, Toggle
+from pik.cli.desk import Desk, at_a_desk
+from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
+from pik.cli.progress import Advance, progress
+from pik.cli.sending import Captured, Posted, Sender
+from pik.controller.intake_rules import intake_rules
+from pik.domain.errors import Incomplete, PikError
+from pik.domain.intake import IntakeRules
+from pik.execution.capture.answers import Status
+from pik.execution.capture.replays import ReplayClaims
+from pik.execution.importing.imports import DEFAULT_NULLS, read_file
+from pik.execution.importing.records import Batch, Reject
+
+_ROWS = 5_000  # in a batch
+_BYTES = 8 * 1024 * 1024
+_IN_FLIGHT = 4  # batches
+_SHOWN = (
+    Status.ACCEPTED,
+    Status.RECORDED,
+    Status.DUPLICATE,
+    Status.CONFLICT,
+    Status.REPLAYED,
+    Status.REJECTED,
+)
+
+
+@click.command("import")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--stream", required=True, help="CaptureStream that the events go to.")
+@click.option(
+    "--null",
+    "nulls",
+    multiple=True,
+    metavar="TEXT",
+    help="A cell of a CSV file that stands for nothing, such as NA; may be given again. "
+    "An empty cell always does.",
+)
+@click.option(
+    "--rejects",
+    "rejects_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where rejected records are written, one JSON object a line. "
+    "Default: the first FILE's name with .rejects.ndjson, in the current folder.",
+)
+@output_option
+@at_a_desk
+async def command(
+    desk: Desk,
+    files: tuple[Path, ...],
+    stream: str,
+    nulls: tuple[str, ...],
+    rejects_file: Path | None,
+    output: Format,
+) -> None:
+    """Capture the events of CSV, NDJSON and Parquet files (plain, .gz or .zip).
+
+    Goes through the gateway of a `pik up` that works on the folder now, else captures by itself. May be
+    repeated: what is there already is answered as such. Exit code 1 where a record was rejected.
+    """
+    resource = desk.find(CaptureStream, stream)
+    rules = intake_rules(resource.spec)
+    began = desk.clock.now()
+    with RejectsFile(rejects_file or Path(f"{files[0].name}.rejects.ndjson")) as rejects:
+        async with _sender(desk, resource, rules) as sender:
+            imports = _Import(desk, sender, rules, DEFAULT_NULLS | set(nulls), rejects)
+            with progress("importing", "bytes") as advance:
+                await imports.run(files, advance)
+    seconds = (desk.clock.now().micros - began.micros) / 1e6
+    _show(imports.counts, seconds, rejects, output)
+    if imports.counts[Status.REJECTED]:
+        click.get_current_context().exit(1)
+
+
+class RejectsFile:
+    """Records that were not taken, with their reasons. The file is made with the first of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: IO[bytes] | None = None
+        self._encoder = msgspec.json.Encoder()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, rejects: Sequence[Reject]) -> None:
+        if rejects and self._file is None:
+            self._file = self.path.open("wb")
+        if self._file is not None:
+            self._file.write(self._encoder.encode_lines(rejects))
+        self.count += len(rejects)
+
+
+class _Import:
+    """An import under way. Reading a batch and sending those before it go on at the same time."""
+
+    def __init__(
+        self, desk: Desk, sender: Sender, rules: IntakeRules, nulls: frozenset[str], rejects: RejectsFile
+    ) -> None:
+        self.counts: Counter[Status] = Counter()
+        self._desk = desk
+        self._sender = sender
+        self._rules = rules
+        self._nulls = nulls
+        self._rejects = rejects
+
+    async def run(self, files: Sequence[Path], advance: Advance) -> None:
+        """Raises what reading and sending do; what was sent before stays counted."""
+        sizes = [file.stat().st_size for file in files]
+        free = asyncio.Semaphore(_IN_FLIGHT)
+        before = 0
+        try:
+            async with asyncio.TaskGroup() as sending:
+                for file, size in zip(files, sizes, strict=True):
+                    done = 0
+                    batches = self._read(file)
+                    while (batch := await self._desk.offload(next, batches, None)) is not None:
+                        self._reject(batch.rejects)
+                        done += sum(len(event.arrival.data) for event in batch.events)
+                        advance(before + min(done, size), sum(sizes))
+                        await free.acquire()
+                        sending.create_task(self._send(file, batch, free))
+                    before += size
+        except* PikError as group:
+            raise _first(group) from group
+
+    def _read(self, file: Path) -> Iterator[Batch]:
+        return read_file(file, self._rules, nulls=self._nulls, rows=_ROWS, max_bytes=_BYTES)
+
+    async def _send(self, file: Path, batch: Batch, free: asyncio.Semaphore) -> None:
+        try:
+            answers = await self._sender.send(batch.events) if batch.events else []
+        finally:
+            free.release()
+        refused = []
+        for event, line, answer in zip(batch.events, batch.lines, answers, strict=True):
+            if answer.status is Status.REJECTED:
+                text = event.arrival.data.decode()
+                refused.append(Reject(file.name, line, answer.reason or "", answer.message or "", text))
+            elif answer.event_id != event.arrival.event_id:
+                raise Incomplete(
+                    f"{file.name}, line {line}: was taken as event {answer.event_id}, and is "
+                    f"{event.arrival.event_id}: the stream's mapping is another one where it was taken"
+                )
+            else:
+                self.counts[answer.status] += 1
+        self._reject(refused)
+
+    def _reject(self, rejects: Sequence[Reject]) -> None:
+        self._rejects.write(rejects)
+        self.counts[Status.REJECTED] += len(rejects)
+
+
+@asynccontextmanager
+async def _sender(desk: Desk, resource: CaptureStream, rules: IntakeRules) -> AsyncIterator[Sender]:
+    url = resource.status.ingestURL
+    if desk.gateway is not None and url is not None and resource.spec.ingest.gateway is Toggle.ENABLED:
+        import httpx
+
+        limits = httpx.Limits(max_connections=_IN_FLIGHT)
+        async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
+            meta = resource.metadata
+            yield Posted(client, f"{desk.gateway}/v1/streams/{meta.namespace}/{meta.name}/events", rules)
+        return
+    opened = await desk.open(resource)
+    for other in desk.all(CaptureStream):  # a replay's marker may name any of them
+        with suppress(PikError):
+            await desk.open(other)
+    yield Captured(opened.capture, ReplayClaims(desk.workshop.stream_of))
+
+
+def _show(counts: Counter[Status], seconds: float, rejects: RejectsFile, output: Format) -> None:
+    total = sum(counts.values())
+    rate = total / seconds if seconds > 0 else 0.0
+    table = Table.of(("status", "records"), [(status, counts[status]) for status in _SHOWN if counts[status]])
+    match output:
+        case Format.JSON:
+            show_json(
+                {
+                    "records": total,
+                    "answers": {status.value: counts[status] for status in _SHOWN},
+                    "seconds": round(seconds, 3),
+                    "rejects": str(rejects.path) if rejects.count else None,
+                }
+            )
+        case Format.CSV:
+            show_csv(table)
+        case Format.TABLE:
+            print_table(table)
+            click.echo(f"{total:,} records in {seconds:.1f} s ({rate:,.0f}/s)")
+            if rejects.count:
+                click.echo(f"The {rejects.count:,} rejected are in {rejects.path}, each with its reason.")
+
+
+def _first(group: BaseExceptionGroup[PikError]) -> PikError:
+    """The first of the errors that tasks ended with."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
