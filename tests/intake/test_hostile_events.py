@@ -179,6 +179,20 @@ def test_fields(changes: dict[str, Any], expected: Reason | None) -> None:
     assert [reason(one) for one in decode_json(batch, IntakeRules())] == [None, expected]
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"1e400", Reason.NOT_FINITE),
+        (b"9" * 5000, Reason.NOT_FINITE),
+        (b'"\xff"', Reason.INVALID_UTF8),
+        (nested(MAX_DEPTH + 1).encode(), Reason.TOO_DEEP),
+    ],
+)
+def test_attributes_are_json_too(value: bytes, expected: Reason) -> None:
+    for payload in ("1", '"' + "x" * 6000 + '"'):
+        assert reason(decode_event(event(payload)[:-1] + b' , "trace": ' + value + b"}", RULES)) == expected
+
+
 def test_a_missing_payload_is_not_a_null_one() -> None:
     [missing] = decode_json(json.dumps(GOOD).encode(), RULES)
     assert reason(missing) == Reason.MISSING_FIELD
@@ -195,11 +209,18 @@ def test_a_missing_payload_is_not_a_null_one() -> None:
         b'{"payload": 1, ' + event()[1:],
         event()[:-1] + b', "trace": 1, "trace": 1}',
         json.dumps({**GOOD, "payload": 1}, separators=(",", ":")).encode()[:-1] + b',"source":1}',
+        # eleven bytes more than the fields need: what six fields with a space after each sign have too
+        b'{"source":1,'
+        + json.dumps({**GOOD, "payload": 1, "idempotency_key": "k"}, separators=(",", ":")).encode()[1:],
         json.dumps({**GOOD, "payload": 1}, indent=4).encode()[:-2] + b', "source": "departures"}',
     ],
 )
 def test_a_field_that_stands_twice(text: bytes) -> None:
     assert reason(decode_event(text, RULES)) == Reason.DUPLICATE_FIELD
+
+
+def test_values_that_look_like_parts_of_names() -> None:
+    assert list(read_object(b'{"a1" : 1, "a0" : 1}')) == ["a1", "a0"]
 
 
 @pytest.mark.parametrize("indent", [None, 0, 1, 4])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pik.domain.identity import canonical, event_id, fingerprint, join_escaped, shard_of
@@ -143,6 +143,8 @@ PARTS = st.lists(st.text("ab/\\|", max_size=4), min_size=1, max_size=4)
 
 
 @given(PARTS, PARTS, st.sampled_from("/|a"))
+@example(["a\\", "b"], ["a/b"], "/")
+@example(["a/b"], ["a", "b"], "/")
 def test_joined_keys_are_injective(one: list[str], other: list[str], separator: str) -> None:
     assert (join_escaped(one, separator) == join_escaped(other, separator)) == (one == other)
 

@@ -164,6 +164,20 @@ def test_rejects_say_where_and_keep_what_stood_there(tmp_path: Path) -> None:
     assert found.rejects[2].base64 == b"\xff,2013-07-10T04:00:00Z,4\n"
 
 
+def test_a_row_has_as_many_cells_as_its_header(tmp_path: Path) -> None:
+    found = read(csv_file(tmp_path, f"id,at\nx,{AT},1\nx,{AT}\nx\n"))
+    assert found.lines == [3]
+    assert {one.reason for one in found.rejects} == {Reason.INVALID_ROW}
+    assert found.rejects[0].message == "the row has 3 cells; the header names 2"
+
+
+def test_an_empty_cell_is_empty_even_where_it_is_no_null(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, f"id,at,key\nx,{AT},\nx,{AT},NA\n")
+    found = read(path, nulls=frozenset({"NA"}))
+    assert [event.arrival.idempotency_key for event in found.events] == [None, None]
+    assert [json.loads(data)["key"] for data in payloads(found)] == ["", None]
+
+
 def test_a_line_of_a_rejects_file() -> None:
     reject = Reject("orders.csv", 7, Reason.INVALID_UTF8, "why", base64=b"\xff")
     assert msgspec.json.decode(msgspec.json.encode(reject)) == {

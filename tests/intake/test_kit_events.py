@@ -157,6 +157,16 @@ def test_a_claim_without_other_attributes_found_false() -> None:
         Decoded(result.arrival).as_replay()
 
 
+def test_only_a_replay_names_an_event_without_a_key_by_its_id() -> None:
+    first = arrival(envelope(b"1"))
+    again = decode_event(envelope(b"1", idempotency_key=first.event_id, pikrun=RUN, pikstream="5f0c"), RULES)
+    assert isinstance(again, Decoded)
+    assert again.arrival == first
+    other = arrival(envelope(b"1", idempotency_key=first.event_id))
+    assert other.idempotency_key == first.event_id
+    assert other.event_id != first.event_id
+
+
 @pytest.mark.parametrize(
     "fields",
     [

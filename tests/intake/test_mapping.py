@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pik.domain.arrivals import Arrival, Rejection
@@ -162,6 +162,7 @@ PART = st.text(st.sampled_from("ab/\\ é"), min_size=1, max_size=4)
 
 
 @given(st.tuples(PART, PART), st.tuples(PART, PART))
+@example(("a/b", "c"), ("a", "b/c"))
 def test_different_rows_have_different_joined_keys(one: tuple[str, str], other: tuple[str, str]) -> None:
     rule = TextRule(join=("a", "b"))
     texts = [rule.text(dict(zip("ab", parts, strict=True)).get) for parts in (one, other)]
