@@ -6,22 +6,20 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from pik.aws.clients import AwsAccess
+from pik.cli.main import INTERRUPTED, one_line
 from pik.cli.output import Table, print_table
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import EventType, ObjectEvent
 from pik.local.embedded import embedded
 from pik.local.folder import Fault
-from pik.local.settled import Unfinished
 from pik.local.state import State
-from pik.local.up import LocalMode, Teller, UpSettings, local_mode
-
-EMULATOR_PORT = 4566
-"""Where LocalStack is by convention, so that queue URLs in manifests stay as they are."""
+from pik.local.up import Teller, UpSettings, local_mode
 
 
 @click.command("up")
@@ -39,10 +37,8 @@ EMULATOR_PORT = 4566
 @click.option("--emulator", is_flag=True, help="Start the embedded AWS emulator, and stop it at the end.")
 @click.option(
     "--emulator-port",
-    type=click.IntRange(0, 65535),
-    default=EMULATOR_PORT,
-    show_default=True,
-    help="Port of the embedded emulator; 0 takes a free one.",
+    type=click.IntRange(1, 65535),
+    help="Port of the embedded emulator. Default: that of the last time, 4566, or a free one.",
 )
 @click.option(
     "--region", envvar="AWS_REGION", show_envvar=True, help="AWS region. Default: that of the profile."
@@ -65,7 +61,7 @@ def command(
     once: bool,
     endpoint_url: str | None,
     emulator: bool,
-    emulator_port: int,
+    emulator_port: int | None,
     region: str | None,
     port: int,
     patience: float,
@@ -79,51 +75,54 @@ def command(
         raise click.UsageError("--emulator and --endpoint-url (or AWS_ENDPOINT_URL) exclude each other")
     state = State(directory)
     state.create()
-    settings = UpSettings(port=port)
-    with embedded(state, emulator_port, wanted=emulator) as running:
-        access = AwsAccess(endpoint_url=running or endpoint_url, region=region)
-        left = asyncio.run(_run(directory, access, settings, patience if once else None))
+    with embedded(state, emulator_port) if emulator else nullcontext(endpoint_url) as endpoint:
+        access = AwsAccess(endpoint_url=endpoint, region=region)
+        left = asyncio.run(_run(directory, access, UpSettings(port=port), patience if once else None))
     if left is None:
-        return
+        click.get_current_context().exit(INTERRUPTED if once else 0)
     if left:
-        _show(left)
+        print_table(Table.of(("object", "reason", "message"), left, "Not as it should be"))
         click.get_current_context().exit(1)
     click.echo("all is as it should be")
 
 
 async def _run(
     directory: Path, access: AwsAccess, settings: UpSettings, patience: float | None
-) -> list[Unfinished] | None:
-    """What is not as it should be when all has settled; None where it runs until it is stopped. Raises
-    KeyboardInterrupt where that is asked for before."""
+) -> list[tuple[str, str, str]] | None:
+    """What is not as it should be when all has settled; None where it was stopped before, which without
+    `patience` is the only end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stopper(stop))
+        loop.add_signal_handler(number, _stop, stop)
     async with local_mode(directory, access, settings, Teller(_tell, _complain)) as mode:
-        click.echo(f"{directory} is worked on; events go to {mode.gateway}/v1/streams/NAMESPACE/NAME/events")
-        ends = asyncio.create_task(_end(mode, patience))
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({ends, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not ends.done():
-            ends.cancel()
-            click.echo("stopping: what was begun is brought to a good end (Ctrl-C again: at once)", err=True)
-            if patience is not None:
-                raise KeyboardInterrupt
+        click.echo(f"working on {directory}; events go to {mode.gateway}/v1/streams/NAMESPACE/NAME/events")
+        end = mode.until_broken() if patience is None else mode.until_settled(patience)
+        ending, stopped = asyncio.create_task(end), asyncio.create_task(stop.wait())
+        await asyncio.wait({ending, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            ending.cancel()
             return None
-        await ends
-        return [*(Unfinished(_NOWHERE, "Invalid", str(fault)) for fault in mode.faults), *mode.unfinished()]
+        stopped.cancel()
+        await ending
+        faults = [("", "Invalid", str(fault)) for fault in mode.faults]
+        return [*faults, *((str(one.key), one.reason, one.message) for one in mode.unfinished())]
 
 
-_NOWHERE = ObjectKey("", "", "")
+def _stop(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(INTERRUPTED)  # asked for twice; what is under way can be gone on with at any point
+    stop.set()
+    click.echo("stopping: what was begun is brought to a good place (again: at once)", err=True)
 
 
-async def _end(mode: LocalMode, patience: float | None) -> None:
-    if patience is None:
-        await mode.until_broken()
-    else:
-        await mode.until_settled(patience)
+def _tell(key: ObjectKey, event: ObjectEvent) -> None:
+    colour = "yellow" if event.type is EventType.WARNING else None
+    click.secho(f"{key}: {event.reason}: {one_line(event.message)}", fg=colour)
 
 
-def _stopper(stop: asyncio.Event) -> object: ...
+def _complain(faults: Sequence[Fault]) -> None:
+    for fault in faults:
+        click.secho(str(fault), fg="red", err=True)
+    if not faults:
+        click.echo("every manifest is in order now")

@@ -12,7 +12,7 @@ from pik.api.conditions import Reason
 from pik.api.kinds import AnyResource
 from pik.controller.faults import outcome_of
 from pik.controller.objects import ObjectKey, Objects, ObjectWriter, key_of
-from pik.controller.outcome import Backoff, Done, Outcome, Pass, Retry, Waiting, settle
+from pik.controller.outcome import Backoff, Done, Outcome, Pass, Retry, Settlement, Waiting, settle
 from pik.controller.queue import WorkQueue
 from pik.domain.errors import PikError
 from pik.ports.system import Clock, Entropy
@@ -94,14 +94,7 @@ class Manager:
                 resource.status, Retry(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:1000])
             )
         self._failures[key] = self._failures[key] + 1 if isinstance(result.outcome, Retry) else 0
-        settlement = settle(
-            resource,
-            result,
-            failures=self._failures[key],
-            part=self._part(),
-            backoff=self.backoff,
-            now=self.clock.now(),
-        )
+        settlement = self._settle(resource, result)
         before = self.outcomes.get(key)
         self.outcomes[key] = result.outcome
         if isinstance(result.outcome, Waiting) and result.outcome.on is not None:
@@ -128,14 +121,7 @@ class Manager:
             await self._gone(key)
             return
         self._failures[key] += 1
-        settlement = settle(
-            resource,
-            Pass(resource.status, outcome),
-            failures=self._failures[key],
-            part=self._part(),
-            backoff=self.backoff,
-            now=self.clock.now(),
-        )
+        settlement = self._settle(resource, Pass(resource.status, outcome))
         await self.writer.write_status(resource, settlement.status)
         if settlement.requeue_after is not None:
             self.queue.add_after(key, settlement.requeue_after)
@@ -149,5 +135,12 @@ class Manager:
             waiting.discard(key)
         self.wake_waiting(key)
 
-    def _part(self) -> float:
-        return int(self.entropy.hex(8), 16) / 0xFFFFFFFF
+    def _settle(self, resource: AnyResource, result: Pass) -> Settlement:
+        return settle(
+            resource,
+            result,
+            failures=self._failures[key_of(resource)],
+            part=int(self.entropy.hex(8), 16) / 0xFFFFFFFF,
+            backoff=self.backoff,
+            now=self.clock.now(),
+        )

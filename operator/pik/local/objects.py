@@ -30,10 +30,16 @@ class Synced:
 
 class FolderObjects:
     """`controller.objects.Objects` and `ObjectWriter` over a `State`, and the only writer of its objects.
-    `changed` is told of every object that was created, changed or marked for deletion."""
+    `changed` is told of every object that was created, changed or marked for deletion, `told` of events."""
 
     def __init__(
-        self, state: State, clock: Clock, entropy: Entropy, changed: Callable[[ObjectKey], None]
+        self,
+        state: State,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        changed: Callable[[ObjectKey], None],
+        told: Callable[[ObjectKey, ObjectEvent], None] = lambda *_: None,
     ) -> None:
         self._state = state
         self._clock = clock
@@ -41,6 +47,7 @@ class FolderObjects:
         self._changed = changed
         self._records = {record.key: record for record in state.records()}
         self._typed: dict[ObjectKey, AnyResource] = {}
+        self._told = told
 
     def find(self, key: ObjectKey) -> AnyResource | None:
         record = self._records.get(key)
@@ -90,7 +97,9 @@ class FolderObjects:
     async def record(self, resource: AnyResource, events: Sequence[ObjectEvent]) -> None:
         record = self._same(resource)
         if record is not None:
-            self._store(with_events(record, tuple(events), self._clock.now()))
+            self._store(with_events(record, events, self._clock.now()))
+            for event in events:
+                self._told(record.key, event)
 
     async def delete(self, resource: AnyResource) -> None:
         """The object has outlived its purpose: its manifest, if it still lies in the folder, is not taken up

@@ -5,7 +5,7 @@
     applied/<Kind>.<ns>.<name>.yaml   manifests that were handed over by `pik apply`
     patches/<Kind>.<ns>.<name>.json   fields that people set by `pik approve`, `pik suspend` and the like
     expired/<Kind>.<ns>.<name>        manifests whose objects have outlived their TTL
-    up.json, up.lock              the `pik up` that works on the folder, if one does
+    up.json, up.lock              the last `pik up`, and whether it still works on the folder
     segments/                     segments as files: a cache
 
 Only `pik up` writes objects; everything may be read at any time.
@@ -13,7 +13,9 @@ Only `pik up` writes objects; everything may be read at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,10 @@ _IGNORE = b"# state of `pik up`: not for version control\n*\n"
 
 class NoState(PikError):
     """The folder has no state of local mode."""
+
+
+class AlreadyUp(PikError):
+    """Another process works on the folder."""
 
 
 class SeenEvent(msgspec.Struct, frozen=True):
@@ -76,7 +82,7 @@ class Patch(msgspec.Struct, frozen=True):
 
 
 class Up(msgspec.Struct, frozen=True):
-    """A running `pik up`."""
+    """A `pik up`."""
 
     pid: int
     gateway: str  # base URL
@@ -180,16 +186,38 @@ class State:
     # the process at work
 
     def up(self) -> Up | None:
-        """What the last `pik up` wrote down and has not taken away; see `lock` for whether it still runs."""
+        """The last `pik up`, whether it still runs or not: it says where the streams lie."""
         body = read_if_there(self.root / "up.json")
         return None if body is None else msgspec.json.decode(body, type=Up)
 
-    def set_up(self, up: Up | None) -> None:
-        path = self.root / "up.json"
-        if up is None:
-            path.unlink(missing_ok=True)
-        else:
-            write_whole(path, msgspec.json.encode(up))
+    def set_up(self, up: Up) -> None:
+        write_whole(self.root / "up.json", msgspec.json.encode(up))
+
+    def running(self) -> Up | None:
+        """The `pik up` that works on the folder now."""
+        if not self.lock.exists():
+            return None
+        with self.lock.open("rb") as file:
+            try:
+                flock(file, LOCK_SH | LOCK_NB)
+            except BlockingIOError:
+                return self.up()
+        return None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else works on the folder meanwhile; the lock goes with the process, however it ends.
+
+        Raises `AlreadyUp`.
+        """
+        with self.lock.open("ab") as file:
+            try:
+                flock(file, LOCK_EX | LOCK_NB)
+            except BlockingIOError as error:
+                up = self.up()
+                who = f"process {up.pid}" if up else "another process"
+                raise AlreadyUp(f"`pik up` works on {self.directory} already ({who})") from error
+            yield
 
     def _object(self, key: ObjectKey) -> Path:
         return self.root / "objects" / key.kind / key.namespace / f"{key.name}.json"
@@ -217,9 +245,7 @@ def digest_of(manifest: dict[str, Any]) -> str:
     return sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def with_events(
-    record: Record, events: Iterator[ObjectEvent] | tuple[ObjectEvent, ...], now: Instant
-) -> Record:
+def with_events(record: Record, events: Sequence[ObjectEvent], now: Instant) -> Record:
     """The record with these events seen once more, the latest last."""
     seen = list(record.events)
     for event in events:
