@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import msgspec
 
 from pik.domain.errors import Tampered
@@ -10,8 +13,7 @@ from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.records import Failure, Intent, Totals, decode_head
 
-_INTENT = ".intent.json"
-_OUTCOME = ".outcome.ndjson"
+_NAME = re.compile(r"(\d{8})\.(intent|outcome)(\.\d+)?\.(json|ndjson)")
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -23,7 +25,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     failures: tuple[Failure, ...] = ()
     held: frozenset[str] = frozenset()  # entities whose later events stay unsent
     held_in: int | None = None  # the last chunk in which one of them failed
-    doubt: Intent | None = None  # of chunk `chunk`: it was begun and has no outcome
+    doubt: Intent | None = None  # of chunk `chunk`, the first: it was begun and has no outcome
+    attempts: int = 0  # intents of chunk `chunk`
     stopped: bool = False  # the last outcome ended the shard
 
 
@@ -31,19 +34,24 @@ async def read_checkpoint(stream: Stream, run_id: str, shard: int) -> Checkpoint
     """From the shard's objects, listed to the end. Raises `Tampered` where they do not follow each other."""
     keys = run_keys(stream, run_id)
     prefix = keys.shard(shard)
-    names = [info.key.removeprefix(prefix) async for info in stream.objects.list(prefix)]
-    intents = [int(name.removesuffix(_INTENT)) for name in names if name.endswith(_INTENT)]
-    outcomes = [int(name.removesuffix(_OUTCOME)) for name in names if name.endswith(_OUTCOME)]
-    if outcomes != list(range(len(outcomes))) or intents != list(range(len(intents))):
+    outcomes: list[int] = []
+    intents: Counter[int] = Counter()
+    async for info in stream.objects.list(prefix):
+        if (name := _NAME.fullmatch(info.key.removeprefix(prefix))) is not None:
+            if name[2] == "outcome":
+                outcomes.append(int(name[1]))
+            else:
+                intents[int(name[1])] += 1
+    if outcomes != list(range(len(outcomes))) or sorted(intents) != list(range(len(intents))):
         raise Tampered(f"{prefix}: chunks are missing")
     if not 0 <= len(intents) - len(outcomes) <= 1:
         raise Tampered(f"{prefix}: {len(intents)} chunks were begun and {len(outcomes)} were ended")
     doubt = None
     if len(intents) > len(outcomes):
-        body = await _body(stream, keys.intent(shard, len(outcomes)))
+        body = await _body(stream, keys.intent(shard, len(outcomes), 0))
         doubt = msgspec.json.decode(body, type=Intent)
     if not outcomes:
-        return Checkpoint(doubt=doubt)
+        return Checkpoint(doubt=doubt, attempts=intents[0])
     head = decode_head(await _body(stream, keys.outcome(shard, outcomes[-1])))
     held: set[str] = set(head.newly_held)
     before = head.held_before
@@ -59,6 +67,7 @@ async def read_checkpoint(stream: Stream, run_id: str, shard: int) -> Checkpoint
         held=frozenset(held),
         held_in=head.chunk if head.newly_held else head.held_before,
         doubt=doubt,
+        attempts=intents[len(outcomes)],
         stopped=head.stopped,
     )
 

@@ -18,6 +18,7 @@ from pik.planning.replay.records import (
     EndState,
     Failure,
     LedgerEntry,
+    Repeats,
     Totals,
     decode_head,
     decode_outcome,
@@ -34,14 +35,26 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 async def read_ledger(stream: Stream, run_id: str) -> AsyncIterator[tuple[ChunkHead, list[LedgerEntry]]]:
-    """Every chunk with an outcome, in order of shard and chunk, listed to the end."""
-    async for info in stream.objects.list(f"{run_keys(stream, run_id).root}shards/"):
-        if info.key.endswith(".outcome.ndjson"):
+    """Every chunk with an outcome, in order of shard and chunk, listed to the end.
+
+    A chunk that somebody began again was in doubt, also where the worker that had been given up wrote its
+    outcome after all. Raises `Tampered` for an outcome that is none.
+    """
+    again = ""  # the chunk that was last seen to have been begun again
+    root = f"{run_keys(stream, run_id).root}shards/"
+    async for info in stream.objects.list(root):
+        place, _, name = info.key.removeprefix(root).partition(".")
+        if name.startswith("intent.") and name != "intent.json":
+            again = place
+        if name == "outcome.ndjson":
             stored = await stream.objects.read(info.key)
             try:
-                yield decode_outcome(stored.body)
+                head, entries = decode_outcome(stored.body)
             except (msgspec.DecodeError, ValueError) as error:
                 raise Tampered(f"{info.key} is not an outcome: {error}") from error
+            if again == place and not head.in_doubt:
+                head = msgspec.structs.replace(head, in_doubt=True, repeats=Repeats.POSSIBLE)
+            yield head, entries
 
 
 async def reconcile_run(stream: Stream, plan: ReplayPlan) -> Reconciliation:

@@ -39,7 +39,7 @@ async def run_replay(stream: Stream, run_id: str, tools: Tools, parallelism: int
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
     if work.failed is None and len(work.ends) < plan.spec.shards:
-        return None
+        return await read_end(stream, run_id)  # halted, or ended by another worker
     return await conclude(stream, plan, list(work.ends.values()), work.failed)
 
 

@@ -177,7 +177,7 @@ class _Shard:
     async def _chunk(self, at: Checkpoint, events: Sequence[ReplayEvent]) -> Checkpoint:
         """Intent, sending, outcome; the checkpoint after it."""
         await self._lease.keep()
-        intent = at.doubt or Intent(
+        intent = Intent(
             chunk=at.chunk,
             start=at.start,
             count=len(events),
@@ -186,8 +186,8 @@ class _Shard:
             holder=self._tools.holder,
             at=self._stream.clock.now().text,
         )
-        if at.doubt is None:
-            await self._create(self._keys.intent(self._shard, at.chunk), msgspec.json.encode(intent))
+        key = self._keys.intent(self._shard, at.chunk, at.attempts)
+        await self._create(key, msgspec.json.encode(intent))
         began = self._stream.clock.now().text
         delivered = await self._courier.deliver(at.chunk, at.start, events, at.held)
         newly_held = self._newly_held(delivered)

@@ -3,6 +3,7 @@
     runs/<run id>/plans/<plan hash>.json        a dry run's plan
     runs/<run id>/run.json                      the run: before the first send
     runs/<run id>/shards/0000/00000000.intent.json      before a chunk is sent
+    runs/<run id>/shards/0000/00000000.intent.1.json    before it is sent again, and so on
     runs/<run id>/shards/0000/00000000.outcome.ndjson   after it: a head, then the ledger's lines
     runs/<run id>/shards/0000/end.json          the shard is done, or failed for good
     runs/<run id>/end.json                      the run is over: nothing is sent any more
@@ -37,7 +38,8 @@ class RunRecord(msgspec.Struct, frozen=True):
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """That a chunk is about to be sent. Without an outcome beside it, nobody knows how much of it was."""
+    """That a chunk is about to be sent. Without an outcome beside it, nobody knows how much of it was. A
+    chunk with more than one was in doubt, whoever wrote its outcome in the end."""
 
     chunk: int
     start: int  # position in the shard's order of its first event
@@ -106,8 +108,8 @@ class Totals(msgspec.Struct, frozen=True):
 class Repeats(StrEnum):
     """What a target's own deduplication could do about a chunk that was in doubt."""
 
-    DROPPED = "dropped"  # it was sent again within the time that the target remembers
-    POSSIBLE = "possible"  # it was not
+    DROPPED = "dropped"  # it was sent again, to its end, within the time that the target remembers
+    POSSIBLE = "possible"  # it was not, or nobody knows
     BY_KEY = "by key"  # only if the target remembers the keys of its messages
 
 
@@ -168,8 +170,9 @@ class RunKeys(msgspec.Struct, frozen=True):
     def shard_end(self, shard: int) -> str:
         return f"{self.shard(shard)}end.json"
 
-    def intent(self, shard: int, chunk: int) -> str:
-        return f"{self.shard(shard)}{chunk:08d}.intent.json"
+    def intent(self, shard: int, chunk: int, attempt: int = 0) -> str:
+        again = f".{attempt}" if attempt else ""
+        return f"{self.shard(shard)}{chunk:08d}.intent{again}.json"
 
     def outcome(self, shard: int, chunk: int) -> str:
         return f"{self.shard(shard)}{chunk:08d}.outcome.ndjson"
