@@ -24,13 +24,21 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, dict[str, Entry]] = {
+    "Work": {
+        "up": Entry("up", "Reconcile a folder of manifests, and take events over HTTP."),
+    },
     "Feed": {
         "import": Entry("importing", "Capture the events of CSV, NDJSON and Parquet files."),
     },
     "Look": {
         "inspect": Entry("inspections", "What is late, missing, repeated, contradictory or out of order."),
+        "explain": Entry("explain", "All that is known of one event."),
+        "runs": Entry("runs", "The replays of a stream that were begun, and how they ended."),
+        "ledger": Entry("ledger", "What a replay did with each event, held against its plan."),
+        "get": Entry("get", "Objects and their status, as kubectl would show them."),
     },
     "Check and repair": {
+        "reindex": Entry("reindex", "Rebuild a stream's index from raw data alone."),
         "verify": Entry("verify", "Hold raw data against seals, manifest, index and its own hashes."),
         "seal": Entry("seal", "Add what is new to the chain of seals."),
     },
