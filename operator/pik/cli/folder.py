@@ -33,6 +33,7 @@ async def opened(directory: Path, endpoint_url: str | None) -> AsyncIterator[Des
         )
         resources = {record.key: record.resource for record in state.records()}
         running = state.running()
+        gateway = running.gateway if running else None
         try:
             yield Desk(
                 resources,
@@ -41,7 +42,7 @@ async def opened(directory: Path, endpoint_url: str | None) -> AsyncIterator[Des
                 tools.clock,
                 tools.entropy,
                 tools.work,
-                running and running.gateway,
+                gateway,
             )
         finally:
             for stream in workshop.opened():

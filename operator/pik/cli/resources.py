@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -31,6 +31,9 @@ class KindType(click.ParamType[type[AnyResource]]):
         for model in KINDS.values():
             if value.lower() in (model.KIND.lower(), model.PLURAL, model.SHORT_NAME):
                 return model
+        return self._unknown(value, param, ctx)
+
+    def _unknown(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
         known = ", ".join(f"{model.PLURAL} ({model.SHORT_NAME})" for model in KINDS.values())
         self.fail(f"{value!r} is none of {known}", param, ctx)
 

@@ -1,0 +1,76 @@
+"""`pik runs`"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import click
+
+from pik.api.capture_stream import CaptureStream
+from pik.cli.desk import Desk, at_a_desk
+from pik.cli.output import Format, Table, output_option, show_table
+from pik.domain.errors import NotReady
+from pik.execution.replay.ledger import read_progress
+from pik.execution.replay.runs import read_end, read_record
+from pik.execution.stream import Stream
+from pik.planning.replay.records import RunRecord
+
+_FIELDS = (
+    "stream",
+    "job",
+    "run_key",
+    "run_id",
+    "state",
+    "started",
+    "ended",
+    "sent",
+    "failed",
+    "held",
+    "skipped",
+)
+
+
+@click.command("runs")
+@click.argument("stream", required=False)
+@output_option
+@at_a_desk
+async def command(desk: Desk, stream: str | None, output: Format) -> None:
+    """The replays of a stream, or of all streams, that were begun: the newest last."""
+    rows = []
+    for where in await streams_of(desk, stream):
+        async for record in run_records(where):
+            end = await read_end(where, record.run_id)
+            totals = end.totals if end else (await read_progress(where, record.run_id)).totals
+            state = end.state.value if end else "Open"
+            rows.append(
+                (
+                    *(f"{where.namespace}/{where.name}", f"{record.namespace}/{record.name}", record.run_key),
+                    *(record.run_id, state, record.started, end.at if end else None),
+                    *(totals.sent, totals.failed, totals.held, totals.skipped),
+                )
+            )
+    rows.sort(key=lambda row: str(row[5]))
+    show_table(Table.of(_FIELDS, rows), output)
+
+
+async def streams_of(desk: Desk, name: str | None) -> list[Stream]:
+    """The stream of this name, or all that were provisioned. Raises `NoSuchResource` and `NotReady`."""
+    if name is not None:
+        return [await desk.stream(name)]
+    found = []
+    for resource in desk.all(CaptureStream):
+        try:
+            found.append((await desk.open(resource)).stream)
+        except NotReady:
+            continue
+    return found
+
+
+async def run_records(stream: Stream) -> AsyncIterator[RunRecord]:
+    """Of every run that was begun, by id."""
+    async for info in stream.objects.list(stream.layout.runs):
+        run_id, _, name = info.key.removeprefix(stream.layout.runs).partition("/")
+        if name == "run.json":
+            record = await read_record(stream, run_id)
+            if record is not None:
+                yield record
