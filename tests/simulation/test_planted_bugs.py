@@ -16,6 +16,7 @@ from pik.execution.stream import Deduplication
 from pik.memory.index import MemoryIndex
 from pik.ports.index import GenerationState
 from simulation.test_capture_simulation import play
+from simulation.virtual_loop import Endless
 
 WITHIN = 3_000
 
@@ -188,7 +189,7 @@ def test_a_planted_bug_is_caught(plant: Callable[[pytest.MonkeyPatch], None]) ->
             plant(patch)
             try:
                 _, broken, _ = play(seed, Deduplication.ON_WRITE)
-            except (Fenced, AssertionError, KeyError, IndexError) as error:
+            except (Fenced, Endless, AssertionError, KeyError, IndexError) as error:
                 broken = [repr(error)]
         if broken:
             return

@@ -9,15 +9,26 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+MOST_TURNS = 100_000
+
+
 class Deadlock(Exception):
     """Nothing is ready and nothing is scheduled, but the main task is not done."""
+
+
+class Endless(Exception):
+    """The schedule goes on and on: a thousand times as long as one that ends."""
 
 
 class _Selector:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None) -> list[Any]:
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            raise Endless
         if timeout is None:
             raise Deadlock
         self._loop.pass_time(timeout)

@@ -39,7 +39,7 @@ def tell(stage: Stage) -> None:
     with stage.chapter("Beside it: what is wrong with the weather?"):
         _weather(stage, captured.weather_file)
     replay_the_late(stage, truth)
-    damage_and_repair(stage, captured, midnight["version"])
+    damage_and_repair(stage, midnight["version"])
 
 
 def _aggregate(stage: Stage, name: str) -> dict[str, Any]:

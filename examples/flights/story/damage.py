@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from story.capture import Captured
 from story.stage import EXAMPLE, Stage, check
 
 
-def damage_and_repair(stage: Stage, captured: Captured, version: str) -> None:
+def damage_and_repair(stage: Stage, version: str) -> None:
     status: dict[str, Any] = stage.resource("capturestream", "flights")["status"]
     bucket = status["storage"]["bucket"]
     with stage.chapter("Somebody flips one byte of raw"):

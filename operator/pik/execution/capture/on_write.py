@@ -145,17 +145,24 @@ class OnWrite:
         self, ours: Reservation, found: Reservation, voids: int, decided: dict[str, Winner | None]
     ) -> bool:
         """Waits for another writer's segment longer than a PUT takes, and longer after each void suffered,
-        then takes its key with a void and looks again. True once this segment holds a reservation."""
+        looking with growing pauses; then takes its key with a void and looks again. True once this segment
+        holds a reservation."""
         absent: Reservation | None = found
         while absent is not None:
-            if absent.segment not in self._abandoned:
-                await self._stream.clock.sleep(self._settings.void_wait * 2 ** min(voids, 6))
-                absent = await self._settle(ours, absent, decided)
-                if absent is None:
+            patience = self._settings.void_wait * 2 ** min(voids, 6)
+            pause = patience / 64
+            seen = absent.segment
+            while absent is not None and absent.segment == seen and seen not in self._abandoned:
+                if patience <= 0:
                     break
-            await self._landing.void(absent.segment)
-            self._abandoned.discard(absent.segment)
-            absent = await self._settle(ours, absent, decided)
+                await self._stream.clock.sleep(pause)
+                patience -= pause
+                pause = min(pause * 2, patience)
+                absent = await self._settle(ours, absent, decided)
+            if absent is not None and absent.segment == seen:
+                await self._landing.void(seen)
+                self._abandoned.discard(seen)
+                absent = await self._settle(ours, absent, decided)
         return decided[ours.event_id] is None
 
     def _is_dead(self, found: Reservation, ours: Reservation) -> bool:
