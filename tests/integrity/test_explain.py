@@ -8,11 +8,13 @@ import msgspec
 import pandas as pd
 import pytest
 
+from pik.api.aggregate_version import AggregateVersionSpec
 from pik.domain.arrivals import Arrival
 from pik.domain.differences import Difference
 from pik.domain.errors import Incomplete, Tampered
 from pik.domain.identity import shard_of
 from pik.domain.windows import Window
+from pik.execution.aggregate.compute import compute
 from pik.execution.capture.answers import Answer
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
@@ -22,6 +24,7 @@ from pik.execution.replay.run import run_replay
 from pik.execution.replay.runs import run_keys
 from pik.execution.stream import Deduplication
 from pik.memory.sink import MemorySink, MemoryTarget
+from pik.planning.definitions import definition_of
 from reading.streams import World, after, arrival, world
 from replay.slices import begin, spec, tools
 
@@ -181,6 +184,49 @@ async def test_the_replays_that_an_event_went_into(tmp_path: Path) -> None:
     await stream.objects.create(keys.intent(shard, 0), b"{}")
     found = await explained(made, events[10].event_id)
     assert [(run.run_id, run.shard, run.chunk) for run in found.open_runs] == [(begun.run_id, shard, 0)]
+
+
+async def test_the_aggregates_that_an_event_went_into(tmp_path: Path) -> None:
+    made = await world(tmp_path, Deduplication.ON_READ)
+    stream = made.stream
+    day = {"from": after(-86_400).text, "to": after(86_400).text}
+    hour = {"from": after(-3_600).text, "to": after(3_600).text}
+
+    async def asked(window: dict[str, str], where: str | None = None) -> str:
+        manifest = {
+            "streamRef": {"name": "things"},
+            "window": window,
+            "bucket": "Hour",
+            "measures": [{"name": "n", "expression": "count(*)"}],
+            "where": where,
+        }
+        spec = AggregateVersionSpec.model_validate({k: v for k, v in manifest.items() if v is not None})
+        definition = definition_of(spec, stream.layout.stream_id)
+        answer = await compute(stream, definition, namespace="tests", name="n", as_of=made.clock.now())
+        made.clock.advance(1)
+        return answer.version
+
+    await ingest(made, arrival("early", after(-7_200)))
+    before = await asked(hour)
+    await ingest(made, FIRST, AGAIN, OTHER, arrival("x", after(30)))
+    holding = [await asked(hour), await asked(day), await asked(day, "event_type = 'reading'")]
+    await asked(day, "event_type <> 'reading'")
+    await ingest(made, arrival("y", after(40)))
+    holding.append(await asked(hour))
+    found = await explained(made, FIRST.event_id)
+    assert [use.version for use in found.aggregates] == sorted(holding)
+    assert before not in holding
+    event = found.arrivals[0]
+    for use in found.aggregates:
+        assert (use.key, use.row, use.fingerprint) == (event.key, event.row, FIRST.fingerprint)
+        assert use.bucket == after(-3_600)
+        assert use.measures == ("n = count(*)",)
+        assert use.as_of is not None
+    inputs = [key for key in made.bucket.objects if f"{holding[0]}/inputs" in key]
+    stored = made.bucket.objects[inputs[0]]
+    made.bucket.objects[inputs[0]] = msgspec.structs.replace(stored, body=stored.body[:-9])
+    with pytest.raises(Tampered, match="inputs"):
+        await explain(stream, FIRST.event_id)
 
 
 async def test_what_came_back_from_a_replay_is_told_as_such(tmp_path: Path) -> None:

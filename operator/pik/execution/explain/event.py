@@ -12,6 +12,7 @@ from pik.domain.differences import Difference, payload_differences
 from pik.domain.instants import Instant
 from pik.domain.segments import parse_segment_id
 from pik.execution.capture.winners import same_event
+from pik.execution.explain.aggregates import AggregateUse, aggregates_of
 from pik.execution.explain.arrivals import Candidates, PlacedArrival, arrivals_of, check_prefix
 from pik.execution.explain.replays import OpenRun, ReplayUse, replays_of
 from pik.execution.reading.snapshot import take_snapshot
@@ -64,6 +65,7 @@ class Explanation(msgspec.Struct, frozen=True):
     reason: str  # why that one
     replays: tuple[ReplayUse, ...]
     open_runs: tuple[OpenRun, ...]  # that may send it, or have sent it
+    aggregates: tuple[AggregateUse, ...]
 
 
 async def explain(stream: Stream, prefix: str, candidates: int = CANDIDATES) -> Explanation | Candidates:
@@ -71,7 +73,7 @@ async def explain(stream: Stream, prefix: str, candidates: int = CANDIDATES) -> 
     none.
 
     Reads the stream as it is now. Raises ValueError for what begins no event id, and `Incomplete`,
-    `Tampered`, `NotReady` and `NoSuchTable` where not everything could be read.
+    `Tampered`, `NoSuchObject`, `NotReady` and `NoSuchTable` where not everything could be read.
     """
     check_prefix(prefix)
     now = stream.clock.now()
@@ -82,6 +84,7 @@ async def explain(stream: Stream, prefix: str, candidates: int = CANDIDATES) -> 
     event, reason = _winner(found, stream.deduplication)
     event_id = found[0].arrival.event_id
     replays, open_runs = await replays_of(stream, event_id, {placed.arrival.entity_id for placed in found})
+    aggregates = await aggregates_of(stream, event_id, [placed.arrival.event_time for placed in found])
     return Explanation(
         event_id=event_id,
         as_of=now,
@@ -90,6 +93,7 @@ async def explain(stream: Stream, prefix: str, candidates: int = CANDIDATES) -> 
         reason=reason,
         replays=tuple(replays),
         open_runs=tuple(open_runs),
+        aggregates=tuple(aggregates),
     )
 
 
