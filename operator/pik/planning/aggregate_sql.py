@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
+from msgspec import structs
 from sqlglot import exp
 
+from pik.api.aggregate_version import TimeBucket
 from pik.domain.errors import InvalidDefinition, InvalidExpression
 from pik.domain.instants import Instant
 from pik.domain.windows import Window
@@ -97,6 +99,11 @@ class AggregateQuery:
         """The same measures of the same events by other groups."""
         return replace(self, groups=groups)
 
+    def over_the_window(self, *further: Column) -> AggregateQuery:
+        """The same measures, and further ones, over the whole window as one."""
+        definition = structs.replace(self.definition, bucket=TimeBucket.WINDOW)
+        return replace(self, definition=definition, groups=(), measures=self.measures + further)
+
     def open_columns(self, fingerprint_exclude: Sequence[str]) -> tuple[str, ...]:
         """The columns whose values a result depends on although the fingerprint does not cover them."""
         read = {name for column in self.columns for name in column.expression.columns}
@@ -107,10 +114,11 @@ class AggregateQuery:
                     read.add("payload_sha256")
         return tuple(name for name in _OPEN if name in read)
 
-    def stage(self, table: str, relation: str, condition: str) -> str:
-        """Makes `table` of the rows of `relation` that meet `condition`, with what the expressions read."""
+    def stage(self, table: str, relation: str, condition: str, keep: Sequence[str] = ()) -> str:
+        """Makes `table` of the rows of `relation` that meet `condition`, with what the expressions read, and
+        the columns `keep`."""
         named = {name for expression in self._expressions for name in expression.columns}
-        columns = list(dict.fromkeys([*_PLACE, *sorted(named), *_OPEN]))
+        columns = list(dict.fromkeys([*_PLACE, *sorted(named), *_OPEN, *keep]))
         values, payload = "", ""
         if self._paths:
             pointers = f"[{', '.join(literal(path.pointer) for path in self._paths)}]"

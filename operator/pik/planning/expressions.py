@@ -90,7 +90,7 @@ class Expression:
 
     def _places(self, scale_of: ScaleOf | None) -> ScaleOf:
         given = scale_of or (lambda _: self.row_scale)
-        return lambda reading: given(reading) if reading.places is None else reading.places
+        return lambda r: 0 if not r.kind.is_number else given(r) if r.places is None else r.places
 
 
 def guarded(condition: Expression) -> str:

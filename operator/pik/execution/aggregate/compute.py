@@ -100,7 +100,7 @@ def _answer(
         inputs_hash=inputs_hash,
         definition=definition,
         input_count=count,
-        input_parts=-(-count // PART),
+        input_parts=max(1, -(-count // PART)),
         row_count=rows.num_rows,
         sample_event_ids=first,
     )

@@ -33,20 +33,21 @@ def result_rows(con: duckdb.DuckDBPyConnection, query: AggregateQuery, scales: S
 def input_parts(
     con: duckdb.DuckDBPyConnection, query: AggregateQuery, scales: Scales, part: int = PART
 ) -> Iterator[pa.Table]:
-    """The inputs in order of their event ids, so many at a time: `event_id`, `fingerprint`, times, place
-    (`segment`, `row`), `bucket` and `group_<n>`."""
+    """The inputs in order of their event ids, so many at a time (none: one empty table): `event_id`,
+    `fingerprint`, times, place (`segment`, `row`), `bucket` and `group_<n>`."""
     groups = query.outputs(scales)[: len(query.groups)]
     waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in con.sql(query.inputs()).to_arrow_reader(_BATCH):
+    rows = whole = 0
+    reader = con.sql(query.inputs()).to_arrow_reader(_BATCH)
+    for batch in reader:
         waiting.append(batch)
         rows += batch.num_rows
         while rows >= part:
             table = pa.Table.from_batches(waiting)
             yield _inputs(table.slice(0, part), groups)
-            waiting, rows = table.slice(part).to_batches(), rows - part
-    if rows:
-        yield _inputs(pa.Table.from_batches(waiting), groups)
+            waiting, rows, whole = table.slice(part).to_batches(), rows - part, whole + 1
+    if rows or not whole:
+        yield _inputs(pa.Table.from_batches(waiting, reader.schema), groups)
 
 
 def to_parquet(table: pa.Table) -> bytes:
