@@ -10,9 +10,9 @@ import yaml
 
 from pik.api.kinds import KINDS, AnyResource
 from pik.aws.system import SystemClock
-from pik.cli.desk import NoSuchResource, dir_option
+from pik.cli.desk import dir_option
 from pik.cli.output import print_table, show_csv, show_json
-from pik.cli.resources import KIND, table_of
+from pik.cli.resources import KIND, one_of, table_of
 from pik.local.state import Record, State
 
 
@@ -65,19 +65,6 @@ def command(kind: type[AnyResource] | None, name: str | None, output: Form, dire
                 return
             for table in tables:
                 print_table(table, titled=len(tables) > 1)
-
-
-def one_of(records: list[Record], kind: type[AnyResource], name: str) -> Record:
-    """By `name` or `namespace/name`. Raises `NoSuchResource`."""
-    found = [
-        record for record in records if name in (record.key.name, f"{record.key.namespace}/{record.key.name}")
-    ]
-    if len(found) != 1:
-        what = "several" if found else "no"
-        raise NoSuchResource(
-            f"there is {what} {kind.KIND} {name} here" + ("; give namespace/name" if found else "")
-        )
-    return found[0]
 
 
 def _of(model: type[AnyResource], records: list[Record]) -> list[Record]:

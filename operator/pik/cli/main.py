@@ -24,8 +24,13 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, dict[str, Entry]] = {
-    "Work": {
+    "Objects": {
         "up": Entry("up", "Reconcile a folder of manifests, and take events over HTTP."),
+        "get": Entry("get", "Objects and their status, as kubectl would show them."),
+        "describe": Entry("describe", "One object: what is wanted, what was observed, what happened."),
+        "apply": Entry("apply", "Create or change objects beside the folder's own."),
+        "approve": Entry("approve", "Approve the plan that a ReplayJob shows."),
+        "delete": Entry("delete", "Delete an object that was applied."),
     },
     "Feed": {
         "import": Entry("importing", "Capture the events of CSV, NDJSON and Parquet files."),
@@ -35,7 +40,6 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "explain": Entry("explain", "All that is known of one event."),
         "runs": Entry("runs", "The replays of a stream that were begun, and how they ended."),
         "ledger": Entry("ledger", "What a replay did with each event, held against its plan."),
-        "get": Entry("get", "Objects and their status, as kubectl would show them."),
     },
     "Check and repair": {
         "reindex": Entry("reindex", "Rebuild a stream's index from raw data alone."),

@@ -10,6 +10,7 @@ import click
 
 from pik.api.common import PrinterColumn
 from pik.api.kinds import KINDS, AnyResource
+from pik.cli.desk import NoSuchResource
 from pik.cli.output import Table
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.inspect.report import Column, Kind
@@ -74,6 +75,19 @@ def age(then: Instant, now: Instant) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length}{unit}"
     return f"{seconds}s"
+
+
+def one_of(records: Sequence[Record], kind: type[AnyResource], name: str) -> Record:
+    """By `name` or `namespace/name`. Raises `NoSuchResource`."""
+    found = [
+        record for record in records if name in (record.key.name, f"{record.key.namespace}/{record.key.name}")
+    ]
+    if len(found) != 1:
+        what = "several" if found else "no"
+        raise NoSuchResource(
+            f"there is {what} {kind.KIND} {name} here" + ("; give namespace/name" if found else "")
+        )
+    return found[0]
 
 
 def _cell(manifest: dict[str, Any], column: PrinterColumn, now: Instant) -> Any:
