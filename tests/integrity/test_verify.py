@@ -365,6 +365,34 @@ async def test_an_index_entry_that_contradicts_its_row(change: dict[str, object]
     assert (finding.event_id, finding.columns) == (event.event_id, tuple(change))
 
 
+async def test_a_sealed_segment_that_was_away_while_the_index_was_rebuilt_does_not_count_any_more() -> None:
+    bench = await on_write()
+    key = bench.raw()[0]
+    kept = bench.bucket.objects[key]
+    bench.remove(key)
+    await reindex(bench.stream(), bench.table.ensure)
+    await only(bench, Kind.OBJECT_MISSING, key)
+    bench.bucket.objects[key] = kept
+    await only(bench, Kind.UNCOUNTED, key)
+    assert (await verify(bench.stream())).checked.uncounted == 1
+
+
+async def test_an_event_put_back_behind_the_index_could_be_accepted_again() -> None:
+    """A writer takes an entry of an older generation for dead."""
+    bench = await on_write()
+    await reindex(bench.stream(), bench.table.ensure)
+    key = bench.raw()[0]
+    kept = bench.bucket.objects[key]
+    bench.remove(key)
+    await reindex(bench.stream(), bench.table.ensure)
+    bench.bucket.objects[key] = kept
+    findings = await found(bench)
+    assert {(finding.kind, finding.object) for finding in findings} == {(Kind.INDEX_CONTRADICTS, key)}
+    assert len(findings) == 20
+    await reindex(bench.stream(), bench.table.ensure)
+    assert await found(bench) == ()
+
+
 async def test_a_reservation_that_came_to_nothing_is_counted_and_no_error() -> None:
     bench = await on_write()
     entry = bench.table.entries[arrivals(20, 0)[4].event_id]

@@ -124,14 +124,18 @@ class EntryCheck(msgspec.Struct, frozen=True):
     abandoned: tuple[Reservation, ...]
 
 
-def compare_entries(events: Sequence[Event], entries: Sequence[Reservation]) -> EntryCheck:
-    """Each event must have the entry that names its row. An entry without its row is a reservation that came
-    to nothing, and worth nothing (law 1)."""
+def compare_entries(events: Sequence[Event], entries: Sequence[Reservation], generation: int) -> EntryCheck:
+    """Each event must have the entry that names its row, of the index's generation (a writer takes an older
+    one for dead). An entry without its row is a reservation that came to nothing (law 1)."""
     by_id = {entry.event_id: entry for entry in entries}
     different = []
     for event in events:
         entry = by_id.pop(event.event_id, None)
-        if entry is None or event != Event(entry.event_id, str(entry.segment), entry.row, entry.fingerprint):
+        if (
+            entry is None
+            or entry.generation < generation
+            or event != Event(entry.event_id, str(entry.segment), entry.row, entry.fingerprint)
+        ):
             different.append((event, entry))
     return EntryCheck(tuple(different), len(entries), tuple(by_id.values()))
 
@@ -145,9 +149,11 @@ def difference(key: str, event: Event, entry: Reservation | None) -> Finding:
     elif (str(entry.segment), entry.row) != (event.segment, event.row):
         message, columns = "the index says that this event is elsewhere", ("row",)
         expected, found = f"{entry.segment} row {entry.row}", f"{event.segment} row {event.row}"
-    else:
+    elif entry.fingerprint != event.fingerprint:
         message, columns = "the index has another fingerprint for this event", ("fingerprint",)
         expected, found = entry.fingerprint, event.fingerprint
+    else:
+        message = f"the index entry is of generation {entry.generation}: the event could be accepted again"
     return Finding(
         Kind.INDEX_CONTRADICTS,
         key,

@@ -30,8 +30,9 @@ class Chain:
 
 @dataclass(slots=True)
 class Manifest:
-    """`gap`: why it cannot be relied on, if it cannot."""
+    """`generation` of the index; `gap`: why it cannot be relied on, if it cannot."""
 
+    generation: int = 0
     entries: dict[str, SegmentEntry] = field(default_factory=dict)  # by the key of the segment
     gap: str | None = None
 
@@ -128,6 +129,7 @@ async def read_manifest(stream: Stream) -> Manifest:
         if before is None or not before.ready:
             manifest.gap = "the index is not ready: its manifest was not checked (`pik reindex` builds it)"
             return manifest
+        manifest.generation = before.number
         async for entry in stream.index.segments():
             manifest.entries[stream.layout.segment(entry.segment)] = entry
         if await until_answered(stream.clock, _PATIENCE, stream.index.generation) != before:

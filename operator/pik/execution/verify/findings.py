@@ -22,6 +22,7 @@ class Kind(StrEnum):
     ROW_ALTERED = "RowAltered"  # a row that contradicts its own hashes
     HEAD_ALTERED = "HeadAltered"  # an object that says it is another segment than its key does
     MANIFEST_ALTERED = "ManifestAltered"  # a manifest row that its object contradicts
+    UNCOUNTED = "Uncounted"  # sealed, when it counted, and by the newest generation record it does not
     UNINDEXED = "Unindexed"  # a segment that counts, has landed long ago, and has no manifest row
     INDEX_CONTRADICTS = "IndexContradicts"  # an index entry and the event's row do not agree
     REPEATED = "Repeated"  # an event id accepted twice, or a row number twice in a segment
@@ -73,7 +74,7 @@ class Checked(msgspec.Struct, frozen=True):
     manifest_rows: int = 0
     index_entries: int = 0
     abandoned: int = 0  # index entries without their event: reservations that came to nothing
-    uncounted: int = 0  # segments of an older generation that count for nothing
+    uncounted: int = 0  # segments of an older generation that do not count
     expired: int = 0  # sealed segments past retention
 
 

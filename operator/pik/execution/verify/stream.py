@@ -19,7 +19,7 @@ from pik.execution.stream import Deduplication, Stream
 from pik.execution.verify.events import Event, Events, compare_entries, difference
 from pik.execution.verify.expected import Chain, Manifest, read_chain, read_manifest, read_rule
 from pik.execution.verify.findings import Checked, Finding, Kind, RowSpan, Verification
-from pik.execution.verify.segment import SegmentCheck, Witness
+from pik.execution.verify.segment import SegmentCheck, SegmentResult, Witness
 from pik.ports.index import Reservation
 
 _PATIENCE = Patience()
@@ -131,8 +131,8 @@ class _Verifier:
             self.counts["expired"] += 1
             return []
         counts = self._rule is None or self._rule.counts(segment)
+        self.counts["uncounted"] += there and not counts
         if not counts and witness.sealed is None:
-            self.counts["uncounted"] += there
             return []
         if not there:
             return [self._missing(key, witness)]
@@ -149,21 +149,28 @@ class _Verifier:
         result = await self._stream.offload(
             self._check.check, key, stored.body, stored.last_modified, witness
         )
-        findings = list(result.findings)
+        if not counts:
+            return [
+                *result.findings,
+                Finding(Kind.UNCOUNTED, key, "it counted when it was sealed, and does not"),
+            ]
         if result.rows is None:
             self._unknown.add(str(segment))
         elif self._events is not None:
             async with self._one_at_a_time:
                 await self._stream.offload(self._events.add, segment, result.rows)
+        self._count(witness, result)
+        if witness.entry is None and self._manifest.gap is None and result.rows != ():
+            return [*result.findings, self._unindexed(key, segment, stored.last_modified)]
+        return list(result.findings)
+
+    def _count(self, witness: Witness, result: SegmentResult) -> None:
         rows = len(result.rows) if result.rows is not None else witness.entry.rows if witness.entry else 0
         self.counts["segments"] += 1
         self.counts["voids"] += result.rows == ()
         self.counts["sealed"] += witness.sealed is not None
         self.counts["rows"] += rows
         self.counts["bytes"] += result.bytes
-        if counts and witness.entry is None and self._manifest.gap is None and result.rows != ():
-            findings.append(self._unindexed(key, segment, stored.last_modified))
-        return findings
 
     def _missing(self, key: str, witness: Witness) -> Finding:
         self._unknown.add(str(self._stream.layout.segment_of(key)))
@@ -223,7 +230,8 @@ class _Verifier:
         async def entries() -> list[Reservation]:
             return [entry async for entry in self._stream.index.by_entity(entity, None, None)]
 
-        check = compare_entries(held, await until_answered(self._stream.clock, _PATIENCE, entries))
+        found = await until_answered(self._stream.clock, _PATIENCE, entries)
+        check = compare_entries(held, found, self._manifest.generation)
         self.counts["index_entries"] += check.entries
         self.counts["abandoned"] += sum(str(entry.segment) not in self._unknown for entry in check.abandoned)
         for event, entry in check.different:
