@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import click
-import msgspec
-import pyarrow.compute as pc
 
 from pik.api.aggregate_version import AggregateVersion
 from pik.api.capture_stream import CaptureStream
@@ -23,8 +21,6 @@ from pik.cli.output import shown as text_of
 from pik.cli.sentences import number
 from pik.domain.errors import NotReady, PikError
 from pik.domain.instants import Instant
-from pik.execution.aggregate.differences import inputs_of
-from pik.execution.aggregate.records import read_answer, versions
 from pik.execution.explain.arrivals import Candidates, check_prefix
 from pik.execution.explain.event import ExplainedArrival, Explanation, explain
 from pik.execution.inspect.report import plain
@@ -33,14 +29,6 @@ from pik.execution.stream import Stream
 
 class NoSuchEvent(PikError):
     """No stream that was asked holds an event whose id begins so, or several do."""
-
-
-class AggregateUse(msgspec.Struct, frozen=True):
-    """A version that the event went into. `names`: of the AggregateVersions in the folder that have it."""
-
-    version: str
-    names: tuple[str, ...]
-    computed_over: int  # events
 
 
 @click.command("explain")
@@ -62,15 +50,14 @@ async def command(desk: Desk, event_id: str, stream: str | None, output: Format)
     if len(explained) != 1 or others:
         raise NoSuchEvent(_which(event_id, explained, others))
     [(where, explanation)] = explained
-    uses = await _aggregates(desk, where, explanation.event_id)
     match output:
         case Format.JSON:
             name = f"{where.namespace}/{where.name}"
-            show_json({"stream": name, **plain(explanation), "aggregates": [plain(use) for use in uses]})
+            show_json({"stream": name, **plain(explanation)})
         case Format.CSV:
             show_csv(_arrivals(explanation))
         case Format.TABLE:
-            _page(where, explanation, uses)
+            _page(desk, where, explanation)
 
 
 async def _ask(
@@ -103,23 +90,7 @@ def _which(prefix: str, explained: list[tuple[Stream, Explanation]], several: li
     )
 
 
-async def _aggregates(desk: Desk, stream: Stream, event_id: str) -> list[AggregateUse]:
-    """The versions of the stream that have the event among their inputs."""
-    uses = []
-    for record in await versions(stream):
-        inputs = await inputs_of(stream, await read_answer(stream, record.version))
-        if inputs is None or not pc.any(pc.equal(inputs["event_id"], event_id)).as_py():
-            continue
-        names = [
-            f"{resource.metadata.namespace}/{resource.metadata.name}"
-            for resource in desk.all(AggregateVersion)
-            if resource.status.version == record.version
-        ]
-        uses.append(AggregateUse(record.version, tuple(names), inputs.num_rows))
-    return uses
-
-
-def _page(stream: Stream, explanation: Explanation, uses: list[AggregateUse]) -> None:
+def _page(desk: Desk, stream: Stream, explanation: Explanation) -> None:
     click.secho(f"Event {explanation.event_id}", bold=True)
     click.echo(f"in {stream.namespace}/{stream.name}, as of {text_of(explanation.as_of)}")
     if explanation.event is not None:
@@ -138,8 +109,12 @@ def _page(stream: Stream, explanation: Explanation, uses: list[AggregateUse]) ->
     print_table(Table.of(("job", "run", "target", "result", "at", "attempts"), replays, "Replays"))
     for run in explanation.open_runs:
         click.echo(f"{run.job} (run {run.run_id[:12]}) is not over: it may send it, or have sent it.")
-    aggregates = [(", ".join(use.names) or "-", use.version, use.computed_over) for use in uses]
-    print_table(Table.of(("name", "version", "events"), aggregates, "Aggregates"))
+    names = {resource.status.version: resource.metadata.name for resource in desk.all(AggregateVersion)}
+    aggregates = [
+        (names.get(use.version), use.version[:12], use.as_of, text_of(use.bucket), use.key, use.row)
+        for use in explanation.aggregates
+    ]
+    print_table(Table.of(("name", "version", "as_of", "bucket", "key", "row"), aggregates, "Aggregates"))
 
 
 def _event(event: ExplainedArrival, reason: str) -> None:

@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
     "Look": {
         "inspect": Entry("inspections", "What is late, missing, repeated, contradictory or out of order."),
         "explain": Entry("explain", "All that is known of one event."),
+        "diff": Entry("diff", "Why a number moved: two computed answers compared, event by event."),
         "runs": Entry("runs", "The replays of a stream that were begun, and how they ended."),
         "ledger": Entry("ledger", "What a replay did with each event, held against its plan."),
     },
