@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -75,9 +75,11 @@ def command(
         raise click.UsageError("--emulator and --endpoint-url (or AWS_ENDPOINT_URL) exclude each other")
     state = State(directory)
     state.create()
-    with embedded(state, emulator_port) if emulator else nullcontext(endpoint_url) as endpoint:
+    with ExitStack() as stack:
+        stack.enter_context(state.locked())  # before the emulator: it may be another's that is at work
+        endpoint = stack.enter_context(embedded(state, emulator_port)) if emulator else endpoint_url
         access = AwsAccess(endpoint_url=endpoint, region=region)
-        left = asyncio.run(_run(directory, access, UpSettings(port=port), patience if once else None))
+        left = asyncio.run(_run(state, access, UpSettings(port=port), patience if once else None))
     if left is None:
         click.get_current_context().exit(INTERRUPTED if once else 0)
     if left:
@@ -87,7 +89,7 @@ def command(
 
 
 async def _run(
-    directory: Path, access: AwsAccess, settings: UpSettings, patience: float | None
+    state: State, access: AwsAccess, settings: UpSettings, patience: float | None
 ) -> list[tuple[str, str, str]] | None:
     """What is not as it should be when all has settled; None where it was stopped before, which without
     `patience` is the only end."""
@@ -95,8 +97,10 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, stop)
-    async with local_mode(directory, access, settings, Teller(_tell, _complain)) as mode:
-        click.echo(f"working on {directory}; events go to {mode.gateway}/v1/streams/NAMESPACE/NAME/events")
+    async with local_mode(state, access, settings, Teller(_tell, _complain)) as mode:
+        click.echo(
+            f"working on {state.directory}; events go to {mode.gateway}/v1/streams/NAMESPACE/NAME/events"
+        )
         end = mode.until_broken() if patience is None else mode.until_settled(patience)
         ending, stopped = asyncio.create_task(end), asyncio.create_task(stop.wait())
         await asyncio.wait({ending, stopped}, return_when=asyncio.FIRST_COMPLETED)

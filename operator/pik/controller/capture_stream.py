@@ -22,9 +22,10 @@ from pik.controller.objects import key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Retry, Stalled, Waiting
 from pik.controller.workshop import OpenStream, Place
 from pik.controller.world import World
-from pik.domain.errors import NoSuchTable, OwnershipConflict, PikError, Unavailable
+from pik.domain.errors import NoSuchTable, OwnershipConflict, PikError, Tampered, Unavailable
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.generations import newest_record
+from pik.execution.orphans import index_orphans
 from pik.execution.ownership import Claimant, OwnerRecord, claim, read_owner
 from pik.execution.reindex import Reindexed, reindex
 from pik.execution.seals import seal_segments
@@ -192,7 +193,8 @@ async def _index(
         told = told.condition(_T.INDEX_READY, False, building.reason, building.message)
         return Pass(told.status, building, events)
     told = told.condition(_T.INDEX_READY, True, Reason.PROVISIONED)
-    told = await _tended(opened, world, told)
+    told = await _counted(opened, world, told)
+    events += await _tended(opened, world, told.now)
     if reported:
         return Pass(told.status, _reported(reported), events)
     return Pass(told.status, Done(Reason.PROVISIONED, again=_soonest(world)), events)
@@ -257,8 +259,8 @@ async def _is_asked_for(resource: CaptureStream, opened: OpenStream) -> bool:
     return newest is None or parse_instant(asked) > newest.last_modified
 
 
-async def _tended(opened: OpenStream, world: World, told: _Told) -> _Told:
-    """What is done at intervals: counted, sealed."""
+async def _counted(opened: OpenStream, world: World, told: _Told) -> _Told:
+    """At intervals, and when the first event has come: from then on the mapping is frozen."""
     status = told.status
     first_seen = opened.capture.noticed and status.firstIngestTime is None
     if first_seen or world.passed(_micros(opened.counted), world.timing.counters):
@@ -276,10 +278,28 @@ async def _tended(opened: OpenStream, world: World, told: _Told) -> _Told:
         if before is None or counters.model_copy(update={"observedTime": before.observedTime}) != before:
             told = told.having(counters=counters)
         told = told.having(firstIngestTime=status.firstIngestTime or first)
-    if world.passed(_micros(opened.sealed), world.timing.seals):
-        await seal_segments(opened.stream, world.timing.settle)
-        opened.sealed = told.now
     return told
+
+
+async def _tended(opened: OpenStream, world: World, now: Instant) -> tuple[ObjectEvent, ...]:
+    """At intervals: what landed without a manifest row is indexed, and what has landed is sealed. Raw that
+    is not what was recorded of it stops neither; `pik verify` names all of it."""
+    events: list[ObjectEvent] = []
+    if world.passed(_micros(opened.swept), world.timing.orphans):
+        swept = await index_orphans(opened.stream)
+        opened.swept = now
+        if swept.indexed:
+            message = f"{len(swept.indexed)} segments had landed without being indexed"
+            events.append(ObjectEvent(EventType.NORMAL, "OrphansIndexed", message))
+        if swept.unreadable:
+            events.append(ObjectEvent(EventType.WARNING, "RawUnreadable", "; ".join(swept.unreadable[:3])))
+    if world.passed(_micros(opened.sealed), world.timing.seals):
+        opened.sealed = now
+        try:
+            await seal_segments(opened.stream, world.timing.settle)
+        except Tampered as error:
+            events.append(ObjectEvent(EventType.WARNING, "SealBroken", str(error)))
+    return tuple(events)
 
 
 def _with_gateway(resource: CaptureStream, world: World, told: _Told) -> _Told:

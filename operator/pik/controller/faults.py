@@ -9,6 +9,9 @@ from pik.domain import errors
 STALLED_AGAIN = 60.0
 """Seconds after which a stalled object is looked at: what stalls it may have gone."""
 
+COMPUTED_AGAIN = 900.0
+"""The same, where looking means to compute once more."""
+
 _RETRIED: tuple[tuple[type[errors.PikError], Reason], ...] = (
     (errors.TargetUnavailable, Reason.TARGET_UNAVAILABLE),
     (errors.Unavailable, Reason.AWS_UNAVAILABLE),
@@ -35,6 +38,7 @@ _STALLED: tuple[tuple[type[errors.PikError], Reason], ...] = (
     (errors.RawExpired, Reason.RAW_EXPIRED),
     (errors.Tampered, Reason.RAW_CHANGED),
 )
+_COMPUTED = (Reason.QUERY_FAILED, Reason.RAW_CHANGED)
 
 
 def outcome_of(error: errors.PikError, kind: str) -> Outcome:
@@ -44,6 +48,7 @@ def outcome_of(error: errors.PikError, kind: str) -> Outcome:
         for meaning, reason in types:
             if isinstance(error, meaning) and reason in REASONS[kind][verdict]:
                 if verdict is ConditionType.STALLED:
-                    return Stalled(reason, str(error), again=STALLED_AGAIN)
+                    again = COMPUTED_AGAIN if reason in _COMPUTED else STALLED_AGAIN
+                    return Stalled(reason, str(error), again=again)
                 return Retry(reason, str(error), after=getattr(error, "retry_after", None))
     return Retry(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")

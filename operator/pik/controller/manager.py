@@ -12,7 +12,7 @@ from pik.api.conditions import Reason
 from pik.api.kinds import AnyResource
 from pik.controller.faults import outcome_of
 from pik.controller.objects import ObjectKey, Objects, ObjectWriter, key_of
-from pik.controller.outcome import Backoff, Done, Outcome, Pass, Retry, Settlement, Waiting, settle
+from pik.controller.outcome import Backoff, Done, Outcome, Pass, Retry, Settlement, Stalled, Waiting, settle
 from pik.controller.queue import WorkQueue
 from pik.domain.errors import PikError
 from pik.ports.system import Clock, Entropy
@@ -97,7 +97,7 @@ class Manager:
         settlement = self._settle(resource, result)
         before = self.outcomes.get(key)
         self.outcomes[key] = result.outcome
-        if isinstance(result.outcome, Waiting) and result.outcome.on is not None:
+        if isinstance(result.outcome, Waiting | Stalled) and result.outcome.on is not None:
             self._waiting.setdefault(result.outcome.on, set()).add(key)
         await self.writer.write_status(resource, settlement.status)
         if settlement.events:

@@ -52,11 +52,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """Only a change from outside helps. `again`: seconds after which to see whether its cause is gone; None
-    where only a change of the object itself can help."""
+    """Only a change from outside helps: of the object itself, or of the object `on`. `again`: seconds after
+    which to see whether its cause is gone; None where nothing else can take it away."""
 
     reason: Reason
     message: str
+    on: ObjectKey | None = None
     again: float | None = None
 
 

@@ -77,6 +77,8 @@ class _Job:
 async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
     """One pass. Raises what the stream and the target do."""
     status = resource.status
+    if (finished := _finished(resource, world)) is not None:
+        return finished
     stream_key = stream_of(
         resource.metadata.namespace, resource.spec.streamRef.namespace, resource.spec.streamRef.name
     )
@@ -122,7 +124,7 @@ async def waits_for_stream(
         return Waiting(Reason.STREAM_NOT_FOUND, f"there is no {key}", on=key)
     if stream.spec.access.from_ is AccessFrom.SAME and key.namespace != namespace:
         message = f"access of {key} allows its own namespace only, and this is {namespace}"
-        return Stalled(Reason.ACCESS_DENIED, message, again=STALLED_AGAIN)
+        return Stalled(Reason.ACCESS_DENIED, message, on=key)
     opened = world.workshop.find(key)
     if opened is None:
         return Waiting(Reason.STREAM_NOT_READY, f"{key} is not ready", on=key)
@@ -136,7 +138,7 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     status = status.model_copy(update={"run": None, "progress": None, "failures": ()})
     refused = spec_refusals(job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback)
     if refused:
-        return Pass(status, _refusal(refused[0]))
+        return Pass(status, _refusal(job, refused[0]))
     plan = await _shown_plan(job, status)
     if plan is None:
         plan = await _made_plan(job)
@@ -153,7 +155,7 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
         outlook = f"; a run would be refused: {others[0].message}" if others else ""
         return Pass(status, Waiting(Reason.PLANNED, _matched(plan) + outlook))
     if others:
-        return Pass(status, _refusal(others[0]))
+        return Pass(status, _refusal(job, others[0]))
     if spec.suspend:
         return Pass(status, Waiting(Reason.SUSPENDED))
     if awaiting:
@@ -223,7 +225,7 @@ async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
 async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, end: End) -> Pass:
     run = run.model_copy(update={"completionTime": end.at})
     status = await _with_progress(job, status, run)
-    again, expired = _outlived(job, end)
+    again, expired = _outlived(job.resource, job.world, end.at)
     if end.state is EndState.SUCCEEDED:
         totals = end.totals
         message = f"{totals.sent} sent, {totals.failed} failed, {totals.held} held, {totals.skipped} skipped"
@@ -231,13 +233,34 @@ async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, end: End) -
     return Pass(status, Stalled(end.reason, end.message or end.reason.meaning, again=again), expired=expired)
 
 
-def _outlived(job: _Job, end: End) -> tuple[float | None, bool]:
+def _outlived(resource: ReplayJob, world: World, ended: str) -> tuple[float | None, bool]:
     """Seconds until the object has outlived its purpose, and whether it has."""
-    ttl = job.resource.spec.ttlSecondsAfterFinished
+    ttl = resource.spec.ttlSecondsAfterFinished
     if ttl is None:
         return None, False
-    left = ttl - (job.world.clock.now().micros - parse_instant(end.at).micros) / 1_000_000
+    left = ttl - (world.clock.now().micros - parse_instant(ended).micros) / 1_000_000
     return max(0.0, left), left <= 0
+
+
+def _finished(resource: ReplayJob, world: World) -> Pass | None:
+    """A job whose run has ended, by its status: there is nothing to look at. That nothing is sent does not
+    hang on it: without a status the run's record is found."""
+    status = resource.status
+    complete = condition_of(status.conditions, _T.COMPLETE)
+    run = status.run
+    if (
+        complete is None
+        or run is None
+        or run.completionTime is None
+        or run.key != resource.spec.runKey
+        or status.observedGeneration != resource.metadata.generation
+    ):
+        return None
+    again, expired = _outlived(resource, world, run.completionTime)
+    reason = next((reason for reason in Reason if reason.value == complete.reason), Reason.UNKNOWN)
+    if complete.status == "True":
+        return Pass(status, Done(reason, complete.message, again=again), expired=expired)
+    return Pass(status, Stalled(reason, complete.message, again=again), expired=expired)
 
 
 async def _shown_plan(job: _Job, status: ReplayJobStatus) -> ReplayPlan | None:
@@ -321,8 +344,10 @@ def _may_go_on(job: _Job) -> bool:
     return spec.mode is Mode.RUN and not spec.suspend
 
 
-def _refusal(refusal: Refusal) -> Stalled:
-    return Stalled(refusal.reason, refusal.message, again=STALLED_AGAIN)
+def _refusal(job: _Job, refusal: Refusal) -> Stalled:
+    """It heals when the job or its stream's policy changes."""
+    stream = ObjectKey(CaptureStream.KIND, job.opened.stream.namespace, job.opened.stream.name)
+    return Stalled(refusal.reason, refusal.message, on=stream)
 
 
 def _matched(plan: ReplayPlan) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import watchfiles
 
+from pik.api.capture_stream import CaptureStream
 from pik.aws.clients import AwsAccess
 from pik.controller.background import Background
 from pik.controller.manager import Manager
@@ -35,6 +36,7 @@ from pik.local.state import State, Up
 HOST = "127.0.0.1"
 _TIMING = Timing(resync=30.0, counters=60.0, seals=60.0, orphans=600.0, rebuild=10.0)
 _BACKOFF = Backoff(first=0.5, longest=30.0)
+_BEGIN = "begin"  # the one part that comes to an end
 _LOOK_UP = 0.05  # seconds between two looks at whether all has settled
 
 
@@ -101,30 +103,29 @@ class LocalMode:
 
     async def until_broken(self) -> None:
         """Raises `Stopped` when a part has ended by itself; returns never."""
-        await asyncio.wait(self._parts, return_when=asyncio.FIRST_COMPLETED)
-        self.check()
+        while True:
+            going = [part for part in self._parts if not part.done()]
+            await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+            self.check()
 
     def check(self) -> None:
         """Raises `Stopped`, chained to why."""
         for part in self._parts:
-            if part.done():
+            if part.done() and not (part.get_name() == _BEGIN and part.exception() is None):
                 error = None if part.cancelled() else part.exception()
                 raise Stopped(f"local mode cannot go on: {_why(error)}") from error
 
 
 @asynccontextmanager
 async def local_mode(
-    directory: Path, access: AwsAccess, settings: UpSettings, teller: Teller
+    state: State, access: AwsAccess, settings: UpSettings, teller: Teller
 ) -> AsyncIterator[LocalMode]:
     """Works on the folder while the block runs. On leaving, requests under way are answered, runs are halted
     at their next checkpoint, and what was captured is sealed.
 
-    Raises `AlreadyUp` and `CannotServe`.
+    The caller holds `state.locked()`. Raises `CannotServe`.
     """
-    state = State(directory)
-    state.create()
     async with AsyncExitStack() as stack:
-        stack.enter_context(state.locked())
         tools = stack.enter_context(machine(access))
         queue = WorkQueue(tools.clock)
 
@@ -167,16 +168,29 @@ async def local_mode(
         )
         mode = LocalMode(objects, manager, gateway)
         state.set_up(Up(os.getpid(), gateway, access.endpoint_url, access.region))
-        for key in objects.keys():  # noqa: SIM118
-            queue.add(key)
         _look(mode, teller)
         parts = [
+            asyncio.create_task(_begin(mode), name=_BEGIN),
             asyncio.create_task(manager.run(settings.workers), name="manager"),
             asyncio.create_task(_watch(mode, state, settings, teller), name="watch"),
         ]
         mode._parts.extend(parts)
         stack.push_async_callback(_cancelled, parts)
         yield mode
+
+
+async def _begin(mode: LocalMode) -> None:
+    """Takes up what was there before: the streams first, so that nothing that was done is found waiting for
+    its stream again."""
+    known = mode.objects.keys()
+    streams = [key for key in known if key.kind == CaptureStream.KIND]
+    for key in streams:
+        mode.manager.queue.add(key)
+    while any(key not in mode.manager.outcomes and mode.objects.find(key) for key in streams):
+        await mode.manager.clock.sleep(_LOOK_UP)
+    for key in known:
+        if key not in streams:
+            mode.manager.queue.add(key)
 
 
 def _look(mode: LocalMode, teller: Teller) -> None:
