@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pik.aws.system import ThreadOffload
 from pik.domain.arrivals import Arrival, Outcome, Row
 from pik.domain.errors import Incomplete, InvalidExpression, Tampered
 from pik.domain.identity import shard_of
@@ -272,3 +274,25 @@ async def test_changed_and_missing_raw_is_noticed_before_it_is_sent(tmp_path: Pa
     del made.bucket.objects[key]
     with pytest.raises(Incomplete, match=key):
         await anext(DuckDBSelector(fresh, condition).read(plan, 0, 0))
+
+
+async def test_a_reading_that_is_cancelled_leaves_no_query_behind(tmp_path: Path) -> None:
+    made, _ = await stored(tmp_path, Deduplication.ON_WRITE, [[arrival("k", after(1))]])
+    pool = ThreadOffload(1)
+    begun = asyncio.Event()
+
+    async def offload(work: Any, *args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        return await pool(work, *args, **kwargs)
+
+    stream = replace(made.stream, offload=offload)
+    endless = "(SELECT sum(hash(a.i, b.i)) FROM range(1000000) a(i), range(1000000) b(i)) > 0"
+    plan = await begin(made.stream, DuckDBSelector(made.stream, condition), spec())
+    slow = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, where=endless))
+    reading = asyncio.ensure_future(anext(DuckDBSelector(stream, condition).read(slow, 0, 0)))
+    await begun.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert await pool(lambda: "free") == "free"
+    pool.close()

@@ -3,10 +3,11 @@ over those segments alone that the index names, and the most recent ones (design
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -30,10 +31,14 @@ from pik.planning.replay.select_sql import COUNT, STALE, Query, repeats_query, s
 from pik.planning.replay.spec import ReplaySpec
 from pik.ports.selection import Measured, ReplayEvent
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 TAIL = 900.0
 """Seconds for which the index by entity is not relied upon: it is eventually consistent."""
 
 _ROWS = 2_000  # a piece
+_LOOK_UP = 0.05  # seconds between two tries to interrupt a query
 
 
 class DuckDBSelector:
@@ -69,9 +74,23 @@ class DuckDBSelector:
         files = await self._stream.files.fetch(plan.reads)
         query = shard_query(plan.spec, condition, on_read=self._on_read, shard=shard, start=start)
         with closing(connect(self._memory)) as con:
-            reader = await self._stream.offload(self._open, con, files, query)
-            while piece := await self._stream.offload(_next_piece, reader):
+            reader = await self._in_thread(con, self._open, con, files, query)
+            while piece := await self._in_thread(con, _next_piece, reader):
                 yield piece
+
+    async def _in_thread(
+        self, con: duckdb.DuckDBPyConnection, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """A step of a query. When it is cancelled, its thread is told and waited for: a connection that is at
+        work cannot be closed."""
+        step = asyncio.ensure_future(self._stream.offload(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(step)
+        except asyncio.CancelledError:
+            while not step.done():  # an interrupt between two statements is lost
+                con.interrupt()
+                await asyncio.wait({step}, timeout=_LOOK_UP)
+            raise
 
     async def _of_entities(self, spec: ReplaySpec, segments: Sequence[SegmentEntry]) -> list[SegmentEntry]:
         """The segments with events of these entities from the window on, by the index, and the recent ones,

@@ -122,6 +122,7 @@ class _Shard:
         self._lease = lease
         self._keys = run_keys(stream, plan.run_id)
         self._at = Checkpoint()
+        self._oldest = min(plan.reads, key=lambda entry: entry.ingest_time, default=None)
         self._courier = Courier(
             plan,
             shard,
@@ -251,11 +252,12 @@ class _Shard:
             )
 
     def _check_retention(self) -> None:
-        if not self._plan.reads:
+        if self._oldest is None:
             return
-        oldest = min(self._plan.reads, key=lambda entry: entry.ingest_time)
-        if is_expired(oldest.ingest_time, self._stream.retention_days, self._stream.clock.now()):
-            raise RawExpired(f"{oldest.key} is past its retention of {self._stream.retention_days} days")
+        now = self._stream.clock.now()
+        if is_expired(self._oldest.ingest_time, self._stream.retention_days, now):
+            days = self._stream.retention_days
+            raise RawExpired(f"{self._oldest.key} is past its retention of {days} days")
 
     def _newly_held(self, delivered: Delivered) -> tuple[str, ...]:
         held = self._plan.spec.on_error is ErrorAction.HOLD_ENTITY
