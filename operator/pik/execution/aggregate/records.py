@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from pik.api.aggregate_version import KnownBy
-from pik.domain.errors import AlreadyExists, NoSuchObject
+from pik.domain.errors import AlreadyExists, NoSuchObject, NotReady
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
@@ -95,10 +95,13 @@ async def resolve(
 ) -> AsOf:
     """When the answer is to be known. A missing `as_of`, and the cut where the source's clock counts, are
     those of the first time that this was asked under this name, so that a manifest that is created again
-    gives the same version."""
+    gives the same version. Raises NotReady for an `as_of` that is still to come."""
+    now = stream.clock.now()
+    if as_of is not None and as_of > now:
+        raise NotReady(f"what is known at {as_of.exact_text} is not settled yet: it is {now.text}")
     if as_of is not None and known_by is KnownBy.INGEST_TIME:
         return AsOf(as_of.exact_text, known_by, as_of.exact_text)
-    asked = Asked(namespace, name, definition_hash, stream.clock.now().exact_text)
+    asked = Asked(namespace, name, definition_hash, now.exact_text)
     identity = orjson.dumps([namespace, name, definition_hash])
     key = f"{stream.layout.aggregates}asked/{sha256(identity).hexdigest()}.json"
     try:
