@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from pik.domain.arrivals import Arrival, Row
+from pik.domain.arrivals import Arrival, Outcome, Row
 from pik.domain.identity import event_id, fingerprint
 from pik.domain.instants import Instant
 from pik.domain.layout import Layout, segment_id
@@ -27,6 +27,7 @@ from pik.memory.hooks import Hook, unhooked
 from pik.memory.index import MemoryIndex, MemoryTable
 from pik.memory.objects import MemoryBucket, MemoryObjectStore
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
+from pik.ports.objects import StoredObject
 
 START = Instant(1_373_414_400_000_000)
 SECOND = 1_000_000
@@ -139,6 +140,16 @@ class Bench:
         assert await landing.register(entry)
         self.clock.advance(1)
         return entry.key
+
+    def straggler(self) -> str:
+        """A segment of generation 0, which no generation record lists; its key."""
+        stream = self.stream()
+        stamp = self.clock.now()
+        head = SegmentHead(stream.layout.stream_id, segment_id(stamp, stream.entropy.hex(20), 0), stamp)
+        body = stream.codec.encode(head, [Row(0, arrival("straggler"), Outcome.RECORDED)])
+        key = stream.layout.segment(head.segment)
+        self.bucket.objects[key] = StoredObject(body, "", stamp)
+        return key
 
     async def void(self) -> str:
         """A void, as a writer puts it at the key of a segment that it gave up waiting for; its key."""

@@ -64,7 +64,7 @@ class Explanation(msgspec.Struct, frozen=True):
     event: int | None
     reason: str  # why that one
     replays: tuple[ReplayUse, ...]
-    open_runs: tuple[OpenRun, ...]  # that may send it, or have sent it
+    open_runs: tuple[OpenRun, ...]  # that may have sent it
     aggregates: tuple[AggregateUse, ...]
 
 

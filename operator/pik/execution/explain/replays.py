@@ -40,7 +40,8 @@ class ReplayUse(msgspec.Struct, frozen=True):
 
 
 class OpenRun(msgspec.Struct, frozen=True):
-    """A run whose shard of this event has a chunk without an outcome: whether it went is not known yet."""
+    """A run whose shard of this event has a chunk that was begun and has no outcome: nobody knows what of it
+    went."""
 
     run_id: str
     job: str
@@ -66,7 +67,7 @@ async def replays_of(
         for shard in sorted({shard_of(entity, plan.spec.shards) for entity in entities}):
             found, doubt = await _in_shard(stream, run, shard, event_id)
             uses += [_use(run, plan, end.state.value if end else None, head, entry) for head, entry in found]
-            if doubt is not None and end is None:
+            if doubt is not None:
                 still_open.append(OpenRun(run.run_id, f"{run.namespace}/{run.name}", shard, doubt))
     return uses, still_open
 
