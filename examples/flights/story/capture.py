@@ -31,8 +31,8 @@ def capture_everything(stage: Stage) -> Captured:
     with stage.chapter("A year of flights and weather, as a pipeline would have sent it"):
         with stage.working("writing the year's files"):
             flights_file, weather_file = data.write(stage.home / "data")
-        stage.show("import", str(flights_file), "--stream", "flights")
-        stage.show("import", str(weather_file), "--stream", "weather")
+        stage.show("import", str(flights_file), "--stream", "flights", "--null", "NA")
+        stage.show("import", str(weather_file), "--stream", "weather", "--null", "NA")
         captured = Captured(flights_file, weather_file, oracle.flight_keys(flights_file))
         _nothing_is_lost(stage, captured)
     return captured

@@ -69,13 +69,13 @@ def _storm(stage: Stage, captured: Captured) -> None:
         captured.flights_file, stage.home / "flights-again.csv", STORM_FLIGHTS, "arr_delay", 10
     )
     weather = _repeats(captured.weather_file, stage.home / "weather-again.csv", STORM_WEATHER, "temp", 3)
-    stage.show("import", str(flights), "--stream", "flights")
-    stage.show("import", str(weather), "--stream", "weather")
+    stage.show("import", str(flights), "--stream", "flights", "--null", "NA")
+    stage.show("import", str(weather), "--stream", "weather", "--null", "NA")
     for stream, repeats, changed in (("flights", STORM_FLIGHTS, 10), ("weather", STORM_WEATHER, 6)):
         found = stage.ask("inspect", "duplicates", stream)
         contradicting = stage.ask("inspect", "conflicts", stream)
         check(_count(found, "duplicates") == repeats, f"{repeats} duplicates in {stream}")
-        check(_count(contradicting, "conflicts") == changed, f"{changed} conflicts in {stream}")
+        check(_count(contradicting, "conflicts_found") == changed, f"{changed} conflicts in {stream}")
     stage.show("inspect", "duplicates", "flights", lines=12)
     stage.proved(
         f"{STORM_FLIGHTS} and {STORM_WEATHER} repeats found, and 10 and 3 changed payloads beside the 3 "

@@ -24,7 +24,10 @@ def damage_and_repair(stage: Stage, version: str) -> None:
         stage.show("verify", "flights")
         stage.proved("found, named to the row, and undone from the bucket's own versions")
     with stage.chapter("Somebody drops the table"):
-        stage.client("dynamodb").delete_table(TableName=status["index"]["table"])
+        dynamodb, table = stage.client("dynamodb"), status["index"]["table"]
+        stage.say("[yellow]it is protected against deletion; somebody who means it takes that away first[/yellow]")
+        dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+        dynamodb.delete_table(TableName=table)
         stage.show("reindex", "flights")
         stage.until("capturestream", "flights", "Ready")
         text = (EXAMPLE / "aggregates" / "delay-at-midnight.yaml").read_text()

@@ -41,7 +41,7 @@ class Stage:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.folder = home / "flights"
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
         self.timings: list[tuple[str, float]] = []
         self._up: subprocess.Popen[str] | None = None
         self.log = home / "pik-up.log"
@@ -116,20 +116,24 @@ class Stage:
     def until(self, kind: str, name: str, condition: str, *, seconds: float = 60) -> dict[str, Any]:
         """Waits for a condition to be True. Raises `StoryBroken` with what is there instead."""
         deadline = time.monotonic() + seconds
-        found: dict[str, Any] = {}
-        while time.monotonic() < deadline:
-            found = self.resource(kind, name)
-            conditions = {c["type"]: c for c in found.get("status", {}).get("conditions", [])}
-            if conditions.get(condition, {}).get("status") == "True":
-                return found
+        while True:
+            try:
+                found = self.resource(kind, name)
+                conditions = {c["type"]: c for c in found.get("status", {}).get("conditions", [])}
+                if conditions.get(condition, {}).get("status") == "True":
+                    return found
+                there = json.dumps(found.get("status"), indent=1)
+            except StoryBroken as not_there_yet:
+                there = str(not_there_yet)
+            if time.monotonic() > deadline:
+                raise StoryBroken(f"{kind} {name} is not {condition}: {there}")
             time.sleep(0.2)
-        raise StoryBroken(f"{kind} {name} is not {condition}: {json.dumps(found.get('status'), indent=1)}")
 
     # AWS, as anybody reaches it
 
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator."""
-        endpoint = self.ask("status")["endpoint"]
+        endpoint = json.loads((self.folder / ".pik" / "up.json").read_text())["endpoint"]
         return boto3.client(
             service,
             endpoint_url=endpoint,

@@ -224,6 +224,7 @@ async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
 
 async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, end: End) -> Pass:
     run = run.model_copy(update={"completionTime": end.at})
+    job.world.runs.ended(run.id)
     status = await _with_progress(job, status, run)
     again, expired = _outlived(job.resource, job.world, end.at)
     if end.state is EndState.SUCCEEDED:

@@ -127,6 +127,10 @@ class InProcessRuns:
     def is_running(self, key: ObjectKey) -> bool:
         return self._background.is_running(key, _RUN)
 
+    def ended(self, run_id: str) -> None:
+        """The run's end is on record: what was seen on the way is of no use any more."""
+        self._watches.pop(run_id, None)
+
     async def progress(self, stream: Stream, run_id: str) -> Progress:
         """By the last checkpoint of each shard, as of a few moments ago at most."""
         watch = self._watches.get(run_id)
