@@ -58,6 +58,10 @@ class Background:
             return None
         return Finished(work.task.result())  # type: ignore[arg-type]
 
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return all(work.task.done() for work in self._works.values())
+
     def _ended(self, key: ObjectKey, task: asyncio.Task[object]) -> None:
         if not task.cancelled():
             task.exception()  # seen: whoever polls is told, and nobody else has to be

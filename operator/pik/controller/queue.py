@@ -65,6 +65,11 @@ class WorkQueue:
             self._again.discard(key)
             self.add(key)
 
+    def has_due(self) -> bool:
+        """Whether `take` would return at once."""
+        self._promote()
+        return bool(self._due)
+
     def is_busy(self, key: ObjectKey) -> bool:
         """Whether it is due or being worked on."""
         self._promote()

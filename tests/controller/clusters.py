@@ -1,0 +1,270 @@
+"""A cluster in memory: objects as an API server keeps them, an AWS account, and the manager over both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pik.api.capture_stream import Storage
+from pik.api.conditions import ConditionType, condition_of, is_true
+from pik.api.kinds import AnyResource
+from pik.api.manifests import load_text
+from pik.api.validation import admit
+from pik.controller.background import Background
+from pik.controller.manager import Manager
+from pik.controller.objects import ObjectKey, key_of
+from pik.controller.outcome import AnyStatus, Backoff, ObjectEvent
+from pik.controller.queue import WorkQueue
+from pik.controller.reconcilers import reconcilers
+from pik.controller.replay_runs import InProcessRuns
+from pik.controller.workshop import OpenStream, Workshop
+from pik.controller.world import Timing, World
+from pik.domain.arrivals import Arrival
+from pik.domain.errors import PikError
+from pik.domain.instants import parse_instant
+from pik.execution.capture.settings import CaptureSettings
+from pik.execution.retrying import Patience
+from pik.memory.index import MemoryIndex
+from pik.memory.objects import MemoryObjectStore
+from pik.memory.provisioning import MemoryAccount, MemoryProvisioner
+from pik.memory.sink import Answer, MemorySink, MemoryTarget, accept
+from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
+from pik.planning.replay.spec import TargetAddress
+
+START = parse_instant("2026-03-01T12:00:00Z")
+TIMING = Timing(resync=600.0, counters=60.0, seals=300.0, orphans=3_600.0, rebuild=60.0, settle=60.0)
+
+
+class MemoryCloud:
+    """`controller.cloud.Cloud`. `fault`: asked at every call, by the call's name, for an error to raise."""
+
+    def __init__(self, account: MemoryAccount, clock: ManualClock) -> None:
+        self.account = account
+        self.target = MemoryTarget()
+        self.answer: Answer = accept
+        self.fault: Callable[[str], PikError | None] = lambda _: None
+        self.calls: Counter[str] = Counter()
+        self._clock = clock
+
+    async def before(self, call: str) -> None:
+        self.calls[call] += 1
+        await asyncio.sleep(0)
+        error = self.fault(call)
+        if error is not None:
+            raise error
+
+    def provisioner(self, region: str | None) -> MemoryProvisioner:
+        return MemoryProvisioner(self.account, before=self.before)
+
+    def objects(self, bucket: str, storage: Storage) -> MemoryObjectStore:
+        return MemoryObjectStore(self.account.bucket(bucket), self._clock, before=self.before)
+
+    def index(self, table: str, storage: Storage) -> MemoryIndex:
+        return MemoryIndex(self.account.table(table), before=self.before)
+
+    def sink(self, target: TargetAddress) -> MemorySink:
+        return MemorySink(self.target, answer=lambda message: self.answer(message), before=self.before)
+
+
+class ObjectsInMemory:
+    """`Objects` and `ObjectWriter`, with every status that was written."""
+
+    def __init__(self) -> None:
+        self.there: dict[ObjectKey, AnyResource] = {}
+        self.written: list[tuple[ObjectKey, AnyStatus]] = []
+        self.events: list[tuple[ObjectKey, ObjectEvent]] = []
+
+    def find(self, key: ObjectKey) -> AnyResource | None:
+        return self.there.get(key)
+
+    def keys(self) -> Sequence[ObjectKey]:
+        return sorted(self.there)
+
+    async def write_status(self, resource: AnyResource, status: AnyStatus) -> None:
+        key = key_of(resource)
+        now = self.there.get(key)
+        if now is not None and now.metadata.uid == resource.metadata.uid and now.status != status:
+            self.there[key] = now.model_copy(update={"status": status})  # type: ignore[assignment]
+            self.written.append((key, status))
+
+    async def record(self, resource: AnyResource, events: Sequence[ObjectEvent]) -> None:
+        self.events += [(key_of(resource), event) for event in events]
+
+    async def delete(self, resource: AnyResource) -> None:
+        self.mark_deleted(key_of(resource))
+
+    async def finalized(self, resource: AnyResource) -> None:
+        self.there.pop(key_of(resource), None)
+
+    def mark_deleted(self, key: ObjectKey) -> None:
+        resource = self.there[key]
+        meta = resource.metadata.model_copy(update={"deletionTimestamp": "2026-03-01T12:00:00Z"})
+        self.there[key] = resource.model_copy(update={"metadata": meta})  # type: ignore[assignment]
+
+
+class Cluster:
+    """Time passes by `advance`; work is done by `settle`."""
+
+    def __init__(self, cache: Path, *, name: str = "here", account: MemoryAccount | None = None) -> None:
+        self.clock = ManualClock(START)
+        self.entropy = SeededEntropy(sum(name.encode()))
+        self.account = account or MemoryAccount()
+        self.cloud = MemoryCloud(self.account, self.clock)
+        self.objects = ObjectsInMemory()
+        self.name = name
+        self._cache = cache
+        self._uids = 0
+        self.start()
+
+    def start(self) -> None:
+        """A new process: nothing is known but objects and AWS."""
+        self.queue = WorkQueue(self.clock)
+        self.background = Background(self.queue.add)
+        offload = InlineOffload()
+        patience = Patience(2, 0.01, 0.01)
+        self.workshop = Workshop(
+            self.cloud,
+            clock=self.clock,
+            entropy=self.entropy,
+            offload=offload,
+            cache=self._cache,
+            wake=self.queue.add,
+            settings=CaptureSettings(patience=patience),
+        )
+        self.workshop.known_by(lambda key: self.objects.find(key) is not None)
+        self.world = World(
+            cluster=self.name,
+            objects=self.objects,
+            cloud=self.cloud,
+            workshop=self.workshop,
+            background=self.background,
+            runs=InProcessRuns(
+                self.background, self.cloud, clock=self.clock, entropy=self.entropy, wake=self.queue.add
+            ),
+            clock=self.clock,
+            entropy=self.entropy,
+            gateway="http://127.0.0.1:8000",
+            loopback=True,
+            timing=TIMING,
+        )
+        self.manager = Manager(
+            self.objects,
+            self.objects,
+            reconcilers(self.world),
+            self.queue,
+            self.clock,
+            self.entropy,
+            Backoff(1.0, 60.0),
+        )
+        for key in self.objects.keys():  # noqa: SIM118
+            self.queue.add(key)
+
+    async def stop(self) -> None:
+        await self.background.close(grace=0.1)
+        for opened in self.workshop.opened():
+            await opened.capture.close()
+
+    def apply(self, text: str) -> ObjectKey:
+        """Creates or changes an object, as an API server would. Raises `InvalidManifest`."""
+        (manifest,) = load_text(text)
+        meta = manifest.value["metadata"]
+        key = ObjectKey(manifest.value["kind"], meta.get("namespace", "default"), meta["name"])
+        old = self.objects.there.get(key)
+        stored = None if old is None else _manifest(old)
+        new = admit(manifest.value, stored).resource
+        if old is None:
+            self._uids += 1
+            server: dict[str, Any] = {"uid": f"uid-{self._uids}", "generation": 1}
+        else:
+            respecified = new.spec != old.spec
+            generation = (old.metadata.generation or 0) + respecified
+            server = {"uid": old.metadata.uid, "generation": generation}
+        meta_now = new.metadata.model_copy(update={"creationTimestamp": START.text, **server})
+        status = new.status if old is None else old.status
+        self.objects.there[key] = new.model_copy(  # type: ignore[assignment]
+            update={"metadata": meta_now, "status": status}
+        )
+        self.manager.changed(key)
+        return key
+
+    def delete(self, key: ObjectKey) -> None:
+        self.objects.mark_deleted(key)
+        self.manager.changed(key)
+
+    def forget_status(self, key: ObjectKey) -> None:
+        """As a backup that was restored without status."""
+        resource = self.objects.there[key]
+        self.objects.there[key] = resource.model_copy(  # type: ignore[assignment]
+            update={"status": type(resource.status)()}
+        )
+        self.manager.changed(key)
+
+    async def settle(self, rounds: int = 20_000) -> None:
+        """Works until nothing is due and nothing is under way in the background."""
+        still = 0
+        for _ in range(rounds):
+            if self.queue.has_due():
+                still = 0
+                key = await self.queue.take()
+                try:
+                    await self.manager.one(key)
+                finally:
+                    self.queue.done(key)
+            elif self.background.is_idle() and (still := still + 1) > 3:
+                return
+            else:
+                await asyncio.sleep(0)
+        raise AssertionError("it does not settle")
+
+    async def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await self.settle()
+
+    def status(self, key: ObjectKey) -> Any:
+        return self.objects.there[key].status
+
+    def condition(self, key: ObjectKey, kind: str) -> tuple[str, str] | None:
+        """Status and reason of a condition."""
+        found = next((one for one in self.status(key).conditions if one.type == kind), None)
+        return None if found is None else (found.status, found.reason)
+
+    def kstatus(self, key: ObjectKey) -> str:
+        return kstatus(self.objects.there[key])
+
+    def opened(self, key: ObjectKey) -> OpenStream:
+        opened = self.workshop.find(key)
+        assert opened is not None
+        return opened
+
+    async def ingest(self, key: ObjectKey, arrivals: Sequence[Arrival]) -> list[str]:
+        """The answers' statuses."""
+        answers = await self.opened(key).capture.ingest(arrivals)
+        return [answer.status.value for answer in answers]
+
+
+def kstatus(resource: AnyResource) -> str:
+    """What kstatus (sigs.k8s.io/cli-utils) computes: what Flux, Helm and `kubectl wait`'s users go by."""
+    if resource.metadata.deletionTimestamp is not None:
+        return "Terminating"
+    status = resource.status
+    if status.observedGeneration is not None and status.observedGeneration != resource.metadata.generation:
+        return "InProgress"
+    if is_true(status.conditions, ConditionType.RECONCILING):
+        return "InProgress"
+    if is_true(status.conditions, ConditionType.STALLED):
+        return "Failed"
+    ready = condition_of(status.conditions, ConditionType.READY)
+    return "InProgress" if ready is not None and ready.status != "True" else "Current"
+
+
+def _manifest(resource: AnyResource) -> dict[str, Any]:
+    return {
+        "apiVersion": "pik.dev/v1alpha1",
+        "kind": resource.KIND,
+        "metadata": resource.metadata.model_dump(exclude_none=True, mode="json"),
+        "spec": resource.spec.to_manifest(),
+        "status": resource.status.to_manifest(),
+    }
