@@ -1,0 +1,37 @@
+"""Whatever crashes, lost answers and rebuilds leave behind is no sign of tampering: verify says so."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pik.execution.orphans import index_orphans
+from pik.execution.seals import seal_segments
+from pik.execution.stream import Deduplication
+from pik.execution.verify import Verification, verify
+from simulation.capture_scenario import Scenario
+from simulation.virtual_loop import run
+from simulation.world import Faults, World
+
+SCHEDULES = 60
+
+
+async def play(world: World) -> Verification:
+    await Scenario(world).run(Faults())
+    await asyncio.sleep(600)  # of the simulated clock: nothing is recent any more
+    await index_orphans(world.stream())
+    await seal_segments(world.stream(), settle=60)
+    return await verify(world.stream())
+
+
+@pytest.mark.parametrize("deduplication", list(Deduplication))
+def test_no_schedule_is_taken_for_tampering(deduplication: Deduplication) -> None:
+    rows = 0
+    for seed in range(SCHEDULES):
+        result = run(play(World(seed, deduplication)))
+        assert result.ok, (seed, result)
+        assert result.findings == ()
+        assert result.checked.sealed == result.checked.segments
+        rows += result.checked.rows
+    assert rows > 10 * SCHEDULES
