@@ -236,6 +236,6 @@ def _cell(value: Any) -> Any:
     return plain(value) if isinstance(value, Instant) else value
 
 
-def _share(why: Explanation, place: int) -> str | None:
+def _share(why: Explanation, place: int) -> float | None:
     share = why.unexplained(place)
-    return None if share is None else f"{float(share):.2%}"
+    return None if share is None else float(share)

@@ -26,6 +26,8 @@ from pik.execution.explain.event import ExplainedArrival, Explanation, explain
 from pik.execution.inspect.report import plain
 from pik.execution.stream import Stream
 
+_NAMED = 5
+
 
 class NoSuchEvent(PikError):
     """No stream that was asked holds an event whose id begins so, or several do."""
@@ -81,13 +83,12 @@ async def _ask(
 
 def _which(prefix: str, explained: list[tuple[Stream, Explanation]], several: list[Candidates]) -> str:
     found = [answer.event_id for _, answer in explained]
-    found += [candidate.event_id for candidates in several for candidate in candidates.events]
+    found += [candidate.event_id for candidates in several for candidate in candidates.events[:_NAMED]]
     if not found:
         return f"no event's id begins with {prefix}"
     matching = len(explained) + sum(candidates.matching for candidates in several)
-    return f"{number(matching, 'event')} with ids that begin with {prefix}: " + ", ".join(
-        short(event_id) for event_id in found
-    )
+    named = ", ".join(map(short, found[:_NAMED])) + ("…" if matching > _NAMED else "")
+    return f"{number(matching, 'event')} with ids that begin with {prefix}: {named}"
 
 
 def _page(desk: Desk, stream: Stream, explanation: Explanation) -> None:
@@ -98,7 +99,7 @@ def _page(desk: Desk, stream: Stream, explanation: Explanation) -> None:
     else:
         click.echo(f"\n{explanation.reason}.")
     table = _arrivals(explanation)
-    print_table(Table(f"{number(len(table.rows), 'arrival')}", table.columns, table.rows))
+    print_table(Table(number(len(table.rows), "arrival"), table.columns, table.rows))
     for arrival in explanation.arrivals:
         for difference in arrival.differences:
             click.echo(f"  {arrival.part} in row {arrival.row}: {text_of(difference)}")

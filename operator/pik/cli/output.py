@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
+from types import NoneType
 from typing import Any, TypeVar
 
 import click
@@ -58,11 +59,14 @@ class Table(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, fields: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
-        """Columns by the names of their fields; a column of numbers only is one of counts."""
+        """Columns by the names of their fields: of counts where there are whole numbers only, of shares where
+        there are floats only."""
         columns = []
         for place, field in enumerate(fields):
-            counts = bool(rows) and all(isinstance(row[place], int | None) for row in rows)
-            kind = Kind.COUNT if counts else Kind.TEXT
+            found = {type(row[place]) for row in rows} - {NoneType}
+            kind = {frozenset({int}): Kind.COUNT, frozenset({float}): Kind.SHARE}.get(
+                frozenset(found), Kind.TEXT
+            )
             columns.append(Column(field, field.replace("_", " ").capitalize(), kind))
         return cls(title, tuple(columns), rows)
 

@@ -26,4 +26,7 @@ async def command(desk: Desk, stream: str, settle: float, output: Format) -> Non
     seals = await seal_segments(await desk.stream(stream), settle)
     fields = ("number", "sealed_at", "segments", "previous")
     rows = [(seal.number, seal.sealed_at, len(seal.segments), seal.previous) for seal in seals]
-    show_table(Table.of(fields, rows), output)
+    if rows or output is not Format.TABLE:
+        show_table(Table.of(fields, rows), output)
+    else:
+        click.echo("nothing new to seal")
