@@ -25,7 +25,7 @@ def damage_and_repair(stage: Stage, version: str) -> None:
         stage.proved("found, named to the row, and undone from the bucket's own versions")
     with stage.chapter("Somebody drops the table"):
         dynamodb, table = stage.client("dynamodb"), status["index"]["table"]
-        stage.say("[yellow]it is protected against deletion; somebody who means it takes that away first[/yellow]")
+        stage.say("[yellow]its protection against deletion is taken away, and the table with it[/yellow]")
         dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
         dynamodb.delete_table(TableName=table)
         stage.show("reindex", "flights")

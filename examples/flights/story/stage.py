@@ -81,6 +81,7 @@ class Stage:
 
     def show(self, *arguments: str, lines: int | None = None, fails: bool = False) -> str:
         """Runs `pik …`, shows the command and what it printed (its first `lines`), and returns that."""
+        arguments = tuple(os.path.relpath(a) if Path(a).is_absolute() else a for a in arguments)
         self.console.print(f"[bold cyan]$ pik {' '.join(map(_quoted, arguments))}[/bold cyan]")
         environment = {**self._environment, "COLUMNS": str(self.console.width)}
         if self.console.is_terminal:

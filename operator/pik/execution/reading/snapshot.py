@@ -1,7 +1,8 @@
 """Snapshots: exactly which segments a plan reads (design: Reading).
 
-The manifest is compared with a listing of the bucket, what has landed without a manifest row is indexed, and
-the index's generation is read again at the end, so that no rebuild went on underneath.
+The manifest is compared with a listing of the bucket, what has landed without a manifest row is described from
+its bytes, and the index's generation is read again at the end, so that no rebuild went on underneath. Reading
+writes nothing (law 8): the timer for orphans gives such segments their manifest row.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ async def take_snapshot(
     """What is known at `as_of` (default: `now`), whole or not at all.
 
     Every hour of the bucket is compared with the manifest; a caller that has compared the hours before
-    `checked_until` and repaired what was missing may leave them out. `settle`: seconds that a segment may
+    `checked_until` and indexed what was missing may leave them out. `settle`: seconds that a segment may
     land after its stamp and still be known from it.
 
     Raises `Incomplete` naming what is missing or where the index keeps moving, `NotReady` while it is being
@@ -131,9 +132,7 @@ async def _take(
     if gone := expected - found:
         raise Incomplete("segments that count are gone: " + _some(stream, gone))
     for segment in sorted(found - manifest.keys()):
-        entry = await _described(stream, segment, settle)
-        await stream.index.put_segment(entry, state.number)
-        manifest[segment] = entry
+        manifest[segment] = await _described(stream, segment, settle)
     if await stream.index.generation() != state:
         raise Fenced(f"the index moved on from generation {state.number} while it was read")
     known = [entry for entry in manifest.values() if entry.known_from <= as_of]
