@@ -76,6 +76,7 @@ class ObjectsInMemory:
         self.there: dict[ObjectKey, AnyResource] = {}
         self.written: list[tuple[ObjectKey, AnyStatus]] = []
         self.events: list[tuple[ObjectKey, ObjectEvent]] = []
+        self.changed: Callable[[ObjectKey], None] = lambda _: None
 
     def find(self, key: ObjectKey) -> AnyResource | None:
         return self.there.get(key)
@@ -103,6 +104,7 @@ class ObjectsInMemory:
         resource = self.there[key]
         meta = resource.metadata.model_copy(update={"deletionTimestamp": "2026-03-01T12:00:00Z"})
         self.there[key] = resource.model_copy(update={"metadata": meta})  # type: ignore[assignment]
+        self.changed(key)
 
 
 class Cluster:
@@ -159,6 +161,7 @@ class Cluster:
             self.entropy,
             Backoff(1.0, 60.0),
         )
+        self.objects.changed = self.manager.changed
         for key in self.objects.keys():  # noqa: SIM118
             self.queue.add(key)
 
@@ -192,7 +195,6 @@ class Cluster:
 
     def delete(self, key: ObjectKey) -> None:
         self.objects.mark_deleted(key)
-        self.manager.changed(key)
 
     def forget_status(self, key: ObjectKey) -> None:
         """As a backup that was restored without status."""

@@ -40,12 +40,15 @@ class Background:
         """The result of this work, handed out once; None while it goes on. Begins it where it is not under
         way; work of another `token` (of an older spec, say) is cancelled and its result dropped.
 
-        Raises what the work raised, once: the next poll begins it again.
+        Raises what the work raised, once: the next poll begins it again. While work is being halted none is
+        begun.
         """
         work = self._works.get((key, name))
         if work is not None and work.token != token:
             work.task.cancel()
             work = None
+        if work is None and self.halting:
+            return None
         if work is None:
             task: asyncio.Task[object] = asyncio.ensure_future(_run(begin))
             self._works[key, name] = _Work(token, task)
@@ -66,6 +69,10 @@ class Background:
         if not task.cancelled():
             task.exception()  # seen: whoever polls is told, and nobody else has to be
             self._wake(key)
+
+    def is_known(self, key: ObjectKey, name: str) -> bool:
+        """Whether it is under way, or has a result that nobody has asked for."""
+        return (key, name) in self._works
 
     def is_running(self, key: ObjectKey, name: str) -> bool:
         work = self._works.get((key, name))

@@ -118,7 +118,8 @@ async def _suspended(resource: CaptureStream, world: World, told: _Told) -> Pass
     status = resource.status
     if status.streamID is not None and status.storage is not None and status.index is not None:
         place = Place(status.streamID, status.storage.bucket or "", status.index.table or "")
-        await world.workshop.open(resource, place, takes_events=False)
+        opened = await world.workshop.open(resource, place, takes_events=False)
+        opened.whole = True  # as far as anybody knows: nothing is looked at
     told = told.condition(_T.GATEWAY_READY, False, Reason.SUSPENDED)
     return Pass(told.status, Waiting(Reason.SUSPENDED))
 
@@ -189,6 +190,7 @@ async def _index(
         told = told.condition(_T.INDEX_READY, False, Reason.DRIFT_REPORTED)
         return Pass(told.status, _reported(reported), events)
     building = await _built(resource, world, opened)
+    opened.whole = building is None
     if building is not None:
         told = told.condition(_T.INDEX_READY, False, building.reason, building.message)
         return Pass(told.status, building, events)

@@ -126,7 +126,7 @@ async def waits_for_stream(
         message = f"access of {key} allows its own namespace only, and this is {namespace}"
         return Stalled(Reason.ACCESS_DENIED, message, on=key)
     opened = world.workshop.find(key)
-    if opened is None:
+    if opened is None or not opened.whole:
         return Waiting(Reason.STREAM_NOT_READY, f"{key} is not ready", on=key)
     return stream, opened
 
@@ -139,7 +139,8 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     refused = spec_refusals(job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback)
     if refused:
         return Pass(status, _refusal(job, refused[0]))
-    plan = await _shown_plan(job, status)
+    making = world.background.is_known(job.key, _PLAN)
+    plan = None if making else await _shown_plan(job, status)
     if plan is None:
         plan = await _made_plan(job)
     if plan is None:
@@ -390,7 +391,7 @@ def _with_plan(job: _Job, status: ReplayJobStatus, plan: ReplayPlan) -> ReplayJo
 
 
 async def _with_progress(job: _Job, status: ReplayJobStatus, run: RunStatus) -> ReplayJobStatus:
-    progress: Progress = await job.world.runs.progress(job.opened.stream, run.id)
+    progress: Progress = await job.world.runs.progress(job.key, job.opened.stream, run.id)
     totals = progress.totals
     before = status.progress
     return status.model_copy(

@@ -131,10 +131,10 @@ class InProcessRuns:
         """The run's end is on record: what was seen on the way is of no use any more."""
         self._watches.pop(run_id, None)
 
-    async def progress(self, stream: Stream, run_id: str) -> Progress:
-        """By the last checkpoint of each shard, as of a few moments ago at most."""
+    async def progress(self, key: ObjectKey, stream: Stream, run_id: str) -> Progress:
+        """By the last checkpoint of each shard; of a run under way, as of a few moments ago at most."""
         watch = self._watches.get(run_id)
-        if watch is None:
+        if watch is None or not self.is_running(key):
             return await read_progress(stream, run_id)
         if watch.progress is None or watch.is_due():
             began = self._clock.now().micros

@@ -53,8 +53,8 @@ class NoticingCapture(Capture):
 
 @dataclass(slots=True)
 class OpenStream:
-    """One provisioned stream at work. `counted`, `sealed`, `swept`: when its timers last went off.
-    `rebuilding`: the rebuild that somebody else was seen at, and since when."""
+    """One provisioned stream at work. `whole`: whether its index was, when it was last looked at. `counted`,
+    `sealed`, `swept`: when its timers last went off. `rebuilding`: the rebuild that somebody else was seen at, and since when."""
 
     place: Place
     spec: CaptureStreamSpec
@@ -62,6 +62,7 @@ class OpenStream:
     capture: NoticingCapture
     door: Door | None
     tally: Tally
+    whole: bool = False
     counted: Instant | None = None
     sealed: Instant | None = None
     swept: Instant | None = None
