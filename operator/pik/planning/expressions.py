@@ -140,7 +140,7 @@ def _expression(text: str, longest: int, role: Role) -> Expression:
 def _parse(text: str, longest: int) -> exp.Expr:
     if len(text) > longest:
         raise InvalidExpression(f"an expression of {len(text)} characters; at most {longest} are allowed")
-    if "\0" in text or not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidExpression("an expression has characters that no SQL text can hold")
     try:
         tokens = sqlglot.tokenize(text, dialect="duckdb")

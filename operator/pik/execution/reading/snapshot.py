@@ -1,8 +1,8 @@
 """Snapshots: exactly which segments a plan reads (design: Reading).
 
-The manifest is compared with a listing of the bucket, what has landed without a manifest row is described from
-its bytes, and the index's generation is read again at the end, so that no rebuild went on underneath. Reading
-writes nothing (law 8): the timer for orphans gives such segments their manifest row.
+The manifest is compared with a listing of the bucket, what has landed without a manifest row is described
+from its bytes, and the index's generation is read again at the end, so that no rebuild went on underneath.
+Reading writes nothing (law 8): the timer for orphans gives such segments their manifest row.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class Unobserved:
 
 class Tools(msgspec.Struct, frozen=True):
     """What a run's shards work with. `holder` names the worker, newly for each start of a process; `halted`
-    is asked between chunks."""
+    is asked between chunks. `lease_holder`: the worker in leases, where that is another name: one that a
+    process started later may take for its own, since nothing else can be at work by then."""
 
     selector: Selector
     sink: Sink
@@ -79,6 +80,7 @@ class Tools(msgspec.Struct, frozen=True):
     halted: Callable[[], bool]
     observer: Observer
     settings: ShardSettings = ShardSettings()
+    lease_holder: str | None = None
 
 
 async def run_shard(stream: Stream, run_id: str, shard: int, tools: Tools) -> End | None:
@@ -93,7 +95,8 @@ async def run_shard(stream: Stream, run_id: str, shard: int, tools: Tools) -> En
     if (ended := await read_shard_end(stream, run_id, shard)) is not None:
         return ended
     plan = await planned(stream, run_id)
-    lease = Lease(stream, f"{run_id}/{shard:04d}", tools.holder, tools.settings.lease_seconds)
+    holder = tools.lease_holder or tools.holder
+    lease = Lease(stream, f"{run_id}/{shard:04d}", holder, tools.settings.lease_seconds)
     await lease.take()
     try:
         return await _Shard(stream, plan, shard, tools, lease).work()
