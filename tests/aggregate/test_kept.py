@@ -44,7 +44,7 @@ async def test_other_rows_under_the_same_name_are_reported_and_not_overwritten(t
     other = table.set_column(1, "events", [[2]])
     del made.bucket.objects[key]
     await made.stream.objects.create(key, to_parquet(other), PARQUET)
-    with pytest.raises(NotReproducible, match="rows.parquet"):
+    with pytest.raises(NotReproducible, match="other rows"):
         await answer(made, EVERYTHING)
     assert await rows(made, found) == [(2,)]
 
