@@ -1,4 +1,4 @@
-"""How long an event takes to decode, beside what must be done in any case: `python tests/intake/bench.py`.
+"""How long an event takes to decode, beside what must be done in any case: `python benchmarks/intake.py`.
 
 The floor reads the payload once with orjson and hashes three times, as an arrival's ids need; interleaved,
 best of many runs, so that another load on the machine counts for both.
