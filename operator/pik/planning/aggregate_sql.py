@@ -26,7 +26,7 @@ from pik.planning.buckets import HOUR
 from pik.planning.definitions import Definition
 from pik.planning.expressions import Expression, parse_condition, parse_group, parse_measure
 from pik.planning.sql.grammar import Type
-from pik.planning.sql.payload import DIGITS, Path, Reading, exact_payload, literal, places
+from pik.planning.sql.payload import DIGITS, Path, Reading, literal, places, texts_of
 from pik.planning.sql.values import Sql
 
 BUCKET = "bucket"
@@ -119,21 +119,19 @@ class AggregateQuery:
         the columns `keep`."""
         named = {name for expression in self._expressions for name in expression.columns}
         columns = list(dict.fromkeys([*_PLACE, *sorted(named), *_OPEN, *keep]))
-        values, payload = "", ""
+        values, source = "", f"SELECT * FROM {relation} WHERE {condition}"
         if self._paths:
             pointers = f"[{', '.join(literal(path.pointer) for path in self._paths)}]"
-            payload = (
-                f", json_type(data, {pointers}) AS types,"
-                f" json_extract_string({exact_payload('data')}, {pointers}) AS texts"
+            texts = texts_of("data", pointers, "list_contains(types, 'DOUBLE')")
+            source = (
+                f"SELECT *, {texts} AS texts"
+                f" FROM (SELECT *, json_type(data, {pointers}) AS types FROM {relation} WHERE {condition})"
             )
             values = "".join(
                 f", types[{n}] AS {_STAGED.type_of(path)}, texts[{n}] AS {_STAGED.text_of(path)}"
                 for n, path in enumerate(self._paths, start=1)
             )
-        return (
-            f"CREATE TABLE {table} AS SELECT {', '.join(columns)}{values}"
-            f" FROM (SELECT *{payload} FROM {relation} WHERE {condition})"
-        )
+        return f"CREATE TABLE {table} AS SELECT {', '.join(columns)}{values} FROM ({source})"
 
     def choose(self) -> str:
         """Makes `inputs` of `candidates`."""

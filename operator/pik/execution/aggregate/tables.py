@@ -53,7 +53,7 @@ def input_parts(
 def to_parquet(table: pa.Table) -> bytes:
     """Parquet with zstd. Raises nothing; the same table gives the same bytes."""
     sink = BytesIO()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3)
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=1)
     return sink.getvalue()
 
 

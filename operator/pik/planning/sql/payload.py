@@ -81,7 +81,7 @@ class FromData:
         return f"json_type(data, {literal(path.pointer)})"
 
     def text_of(self, path: Path) -> str:
-        return f"json_extract_string({exact_payload('data')}, {literal(path.pointer)})"
+        return texts_of("data", literal(path.pointer), f"{self.type_of(path)} = 'DOUBLE'")
 
 
 # DuckDB's JSON parser reads a number with a fraction or an exponent as a double and prints it again: that is
@@ -96,6 +96,14 @@ _END_AS_STRING = ' "0"'
 
 # a JSON number, and what CSV files write for one
 _HOLDS_NUMBER = " *[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)? *"
+
+
+def texts_of(data: str, pointers: str, has_double: str) -> str:
+    """SQL for the texts of a payload's values, as `Source.text_of` has them. `pointers`: SQL for a JSON
+    pointer, or a list of them; `has_double`: whether a value there is a number with a fraction or an
+    exponent, as only these lose digits."""
+    exact = f"json_extract_string({exact_payload(data)}, {pointers})"
+    return f"(CASE WHEN {has_double} THEN {exact} ELSE json_extract_string({data}, {pointers}) END)"
 
 
 def exact_payload(data: str) -> str:
