@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pik.api.aggregate_version import TimeBucket
 from pik.domain.instants import EPOCH, parse_instant
-from pik.planning.buckets import HOUR, MINUTE, starts
+from pik.planning.buckets import HOUR, MINUTE, pieces, starts
 
 ZONES = [
     "UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
@@ -146,6 +146,20 @@ def test_the_years_at_the_ends_have_buckets() -> None:
             for name in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):
                 if bucket is not TimeBucket.WINDOW:
                     assert bucket_of(micros(text), bucket, ZoneInfo(name)) <= micros(text)
+
+
+@given(st.sets(st.integers(-40, 40)), st.sets(st.integers(-40, 40)), st.integers(1, 7))
+def test_pieces_say_of_each_instant_which_start_is_the_last(
+    begins: set[int], at: set[int], length: int
+) -> None:
+    ordered, slots = sorted(begins), {instant // length * length for instant in at}
+    found = list(pieces(ordered, slots, length))
+    for instant in at:
+        slot = instant // length * length
+        starts_ = [
+            piece.start for piece in found if piece.slot == slot and piece.first <= instant < piece.last
+        ]
+        assert starts_ == [begin for begin in ordered if begin <= instant][-1:]
 
 
 def test_days_follow_each_other_without_a_gap() -> None:

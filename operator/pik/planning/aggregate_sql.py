@@ -22,7 +22,7 @@ from pik.api.aggregate_version import TimeBucket
 from pik.domain.errors import InvalidDefinition, InvalidExpression
 from pik.domain.instants import Instant
 from pik.domain.windows import Window
-from pik.planning.buckets import HOUR
+from pik.planning.buckets import slot_length
 from pik.planning.definitions import Definition
 from pik.planning.expressions import Expression, parse_condition, parse_group, parse_measure
 from pik.planning.sql.grammar import Type
@@ -148,6 +148,10 @@ class AggregateQuery:
         readings = dict.fromkeys(r for column in self.columns for r in column.expression.readings)
         return tuple(r for r in readings if r.kind.is_number and r.places is None)
 
+    def slots(self) -> str:
+        """The slots of time in which there are `inputs`, by their starts."""
+        return f"SELECT DISTINCT {_slot(self.definition.bucket)} FROM inputs"
+
     def places_needed(self) -> str:
         """The decimal places that each of `numbers` needs among `inputs`, as one row."""
         needed = [f"coalesce(max({places(reading, _STAGED)}), 0)" for reading in self.numbers]
@@ -160,14 +164,15 @@ class AggregateQuery:
         return _problems("inputs", f"coalesce({', '.join(several)})" if several else None)
 
     def place(self, scales: Scales) -> str:
-        """Makes `placed` of `inputs` and `bucket_starts`: a table of `start`, microseconds."""
+        """Makes `placed` of `inputs` and `pieces`, a table of `buckets.Piece`."""
         groups = "".join(
             f", {column.expression.sql(_STAGED, scales.__getitem__).text} AS group_{n}"
             for n, column in enumerate(self.groups)
         )
         return (
-            f"CREATE TABLE placed AS SELECT inputs.*, make_timestamptz(start) AS {BUCKET}{groups}"
-            " FROM inputs ASOF JOIN bucket_starts ON epoch_us(event_time) >= start"
+            f"CREATE TABLE placed AS SELECT inputs.*, make_timestamptz(pieces.start) AS {BUCKET}{groups}"
+            f" FROM inputs JOIN pieces ON {_slot(self.definition.bucket)} = pieces.slot"
+            " AND epoch_us(event_time) >= pieces.first AND epoch_us(event_time) < pieces.last"
         )
 
     def outputs(self, scales: Scales) -> list[Sql]:
@@ -251,18 +256,17 @@ def received_by(as_of: Instant) -> str:
     return f"({KNOWN_TIME} < {at} OR {KNOWN_TIME} = {at} AND coalesce(received_time_rest, '') = '')"
 
 
-def hours_of(table: str) -> str:
-    """The UTC hours that events of a table happened in, as first microseconds."""
-    micros = "epoch_us(event_time)"
-    return f"SELECT DISTINCT {micros} - (({micros} % {HOUR}) + {HOUR}) % {HOUR} FROM {table}"
-
-
 def lines_of(table: str, open_columns: Sequence[str]) -> str:
     """What the inputs hash is taken of: for each event a line of its id, its fingerprint and the values of
     `open_columns`, in order of the ids."""
     values = ["event_id", "fingerprint", *(_OPEN[name] for name in open_columns)]
     joined = " || ' ' || ".join(values)
     return f"SELECT {joined} || chr(10) AS line FROM {table} ORDER BY event_id"
+
+
+def _slot(bucket: TimeBucket) -> str:
+    length, micros = slot_length(bucket), "epoch_us(event_time)"
+    return f"({micros} - (({micros} % {length}) + {length}) % {length})"
 
 
 def _bounded(name: str, sql: Sql, *, is_count: bool) -> str:

@@ -8,8 +8,11 @@ Buckets of a kind follow each other without a gap, and each ends where the next 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pik.api.aggregate_version import TimeBucket
@@ -26,6 +29,16 @@ _LAST = (datetime(9998, 12, 31, tzinfo=UTC) - EPOCH) // _MICROSECOND
 _BEGINNING = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 
+class Piece(NamedTuple):
+    """The instants from `first` on and before `last`, of the slot that starts at `slot`, are in the bucket
+    that starts at `start`. Microseconds since the epoch."""
+
+    slot: int
+    first: int
+    last: int
+    start: int
+
+
 def starts(bucket: TimeBucket, zone: ZoneInfo, hours: Iterable[int]) -> list[int]:
     """The starts, in order, among which each instant of the given UTC hours finds its bucket's: the latest
     that is not after it. `hours`: their first microseconds since the epoch. Not for `Window`, whose one
@@ -38,6 +51,22 @@ def starts(bucket: TimeBucket, zone: ZoneInfo, hours: Iterable[int]) -> list[int
         days = {day for hour in hours for day in _first_days(bucket, _local_date(zone, hour))}
         found.update(_day_start(zone, day) for day in days)
     return sorted(found)
+
+
+def slot_length(bucket: TimeBucket) -> int:
+    """Of the spans of UTC, in microseconds, by which instants are looked up."""
+    return MINUTE if bucket is TimeBucket.MINUTE else HOUR
+
+
+def pieces(begins: Sequence[int], slots: Iterable[int], length: int) -> Iterator[Piece]:
+    """What the buckets that begin at `begins` (in order) make of slots of this length: one piece of most."""
+    for slot in slots:
+        end = slot + length
+        place = bisect_right(begins, slot)
+        edges = [slot, *begins[place : bisect_left(begins, end)], end]
+        for number, (first, last) in enumerate(pairwise(edges)):
+            if place + number > 0:
+                yield Piece(slot, first, last, begins[place + number - 1])
 
 
 def _on_the_clock(zone: ZoneInfo, hour: int, unit: int) -> Iterator[int]:

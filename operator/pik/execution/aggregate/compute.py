@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from pik.api.aggregate_version import KnownBy
-from pik.domain.errors import AlreadyExists, NoSuchObject, NotReproducible
+from pik.domain.errors import AlreadyExists, NoSuchObject, NotReproducible, OutOfMemory
 from pik.domain.instants import Instant
 from pik.domain.segments import SegmentEntry
 from pik.execution.aggregate.records import (
@@ -60,16 +60,19 @@ async def compute(
     its source said nothing. `memory`: DuckDB's limit, such as `512MB`.
 
     Raises InvalidExpression and InvalidDefinition, naming the field; UnreadableValue, naming an event;
-    NotReproducible where the version is kept with other rows; and what `pinned_snapshot` does.
+    OutOfMemory; NotReproducible where the version is kept with other rows; and what `pinned_snapshot` does.
     """
     query = query_of(definition)
     _ = definition.zone  # that there is none is found out before anything is kept
     known = await resolve(stream, namespace, name, definition.hash, known_by, as_of)
     snapshot = await pinned_snapshot(stream, known.cut_instant)
     files = await stream.files.fetch(segments_to_read(stream, query, snapshot))
-    with closing(connect(memory)) as con:
-        record, rows, scales = await stream.offload(_answer, con, stream, query, known, files)
-        await _keep(stream, con, query, scales, record, rows)
+    try:
+        with closing(connect(memory)) as con:
+            record, rows, scales = await stream.offload(_answer, con, stream, query, known, files)
+            await _keep(stream, con, query, scales, record, rows)
+    except duckdb.OutOfMemoryException as error:
+        raise OutOfMemory(f"it needs more memory than the {memory or 'machine'} that it is given") from error
     await keep_as_of(stream, record.version, known)
     return Answer(record, known)
 

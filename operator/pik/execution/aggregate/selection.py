@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
 
 from pik.api.aggregate_version import KnownBy, TimeBucket
-from pik.domain.errors import Incomplete, UnreadableValue
+from pik.domain.errors import OutOfMemory, UnreadableValue
 from pik.domain.segments import SegmentEntry
 from pik.execution.aggregate.records import AsOf
-from pik.planning.aggregate_sql import AggregateQuery, Scales, hours_of, received_by, within
-from pik.planning.buckets import starts
+from pik.planning.aggregate_sql import AggregateQuery, Scales, received_by, within
+from pik.planning.buckets import HOUR, Piece, pieces, slot_length, starts
+from pik.planning.definitions import Definition
 from pik.planning.sql.payload import Reading
 
 
@@ -48,18 +49,25 @@ def place(con: duckdb.DuckDBPyConnection, query: AggregateQuery) -> Scales:
         (needed,) = con.execute(query.places_needed()).fetchall()
         scales = dict(zip(query.numbers, needed, strict=True))
     _refuse(con, "groupBy and measures", query.problems_of_results(scales))
-    definition = query.definition
-    if definition.bucket is TimeBucket.WINDOW:
-        begins = [definition.span.start.micros]
-    else:
-        hours = (hour for (hour,) in con.execute(hours_of("inputs")).fetchall())
-        begins = starts(definition.bucket, definition.zone, hours)
-    con.register("bucket_starts", pa.table({"start": pa.array(begins, pa.int64())}))
+    con.register(
+        "pieces", _pieces(query.definition, [slot for (slot,) in con.execute(query.slots()).fetchall()])
+    )
     con.execute("DROP TABLE IF EXISTS placed")
     with exactly("groupBy"):
         con.execute(query.place(scales))
-    con.unregister("bucket_starts")
+    con.unregister("pieces")
     return scales
+
+
+def _pieces(definition: Definition, slots: Sequence[int]) -> pa.Table:
+    """Which bucket the instants of these slots are in."""
+    if definition.bucket is TimeBucket.WINDOW:
+        begins = [definition.span.start.micros]
+    else:
+        begins = starts(definition.bucket, definition.zone, {slot // HOUR * HOUR for slot in slots})
+    found = list(pieces(begins, slots, slot_length(definition.bucket)))
+    columns = zip(*found, strict=True) if found else [()] * len(Piece._fields)
+    return pa.table([pa.array(column, pa.int64()) for column in columns], names=list(Piece._fields))
 
 
 @contextmanager
@@ -68,7 +76,7 @@ def exactly(what: str) -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise Incomplete(f"{what}: it needs more memory than it is given") from error
+        raise OutOfMemory(f"{what}: it needs more memory than it is given") from error
     except (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.InvalidInputException) as error:
         # not DuckDB's own words, which may quote a payload
         raise UnreadableValue(
