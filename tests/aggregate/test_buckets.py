@@ -159,7 +159,7 @@ def test_pieces_say_of_each_instant_which_start_is_the_last(
         starts_ = [
             piece.start for piece in found if piece.slot == slot and piece.first <= instant < piece.last
         ]
-        assert starts_ == [begin for begin in ordered if begin <= instant][-1:]
+        assert [piece.start for piece in here] == [begin for begin in ordered if begin <= instant][-1:]
 
 
 def test_days_follow_each_other_without_a_gap() -> None:
