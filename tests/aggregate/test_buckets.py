@@ -156,9 +156,7 @@ def test_pieces_say_of_each_instant_which_start_is_the_last(
     found = list(pieces(ordered, slots, length))
     for instant in at:
         slot = instant // length * length
-        starts_ = [
-            piece.start for piece in found if piece.slot == slot and piece.first <= instant < piece.last
-        ]
+        here = [piece for piece in found if piece.slot == slot and piece.first <= instant < piece.last]
         assert [piece.start for piece in here] == [begin for begin in ordered if begin <= instant][-1:]
 
 
