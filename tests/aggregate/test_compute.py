@@ -150,4 +150,9 @@ async def test_a_version_may_be_the_answer_at_several_instants(tmp_path: Path) -
     made.clock.advance(100)
     found = [await answer(made, EVERYTHING, as_of=after(seconds)) for seconds in (50, 90, 10)]
     assert len({each.version for each in found}) == 1
-    assert (await read_answer(made.stream, found[0].version)).as_of == found[1].as_of  # the latest
+    version = found[0].version
+    assert (await read_answer(made.stream, version)).as_of == found[1].as_of  # the latest
+    for each in found:
+        assert await read_answer(made.stream, version, each.as_of.as_of) == each
+    with pytest.raises(NoSuchObject):
+        await read_answer(made.stream, version, START.exact_text)

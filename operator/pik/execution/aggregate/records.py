@@ -133,16 +133,18 @@ async def read_record(stream: Stream, version: str) -> VersionRecord:
     return msgspec.json.decode(stored.body, type=VersionRecord)
 
 
-async def read_answer(stream: Stream, version: str) -> Answer:
-    """A version by its name alone, as of the latest instant at which it is known to be the answer. Raises
-    NoSuchObject."""
+async def read_answer(stream: Stream, version: str, as_of: str | None = None) -> Answer:
+    """A version by its name, as of `as_of` (as `AsOf` writes it), or of the latest instant at which it is
+    known to be the answer. Raises NoSuchObject."""
     record = await read_record(stream, version)
     known = []
     async for info in stream.objects.list(_as_of_prefix(stream, version)):
         stored = await stream.objects.read(info.key)
         known.append(msgspec.json.decode(stored.body, type=AsOf))
+    if as_of is not None:
+        known = [each for each in known if each.as_of == as_of]
     if not known:
-        raise NoSuchObject(f"{version}: nothing says when it was the answer")
+        raise NoSuchObject(f"{version}: nothing says that it was the answer{f' at {as_of}' if as_of else ''}")
     return Answer(record, max(known, key=lambda as_of: (as_of.instant, as_of.cut_instant)))
 
 
