@@ -23,7 +23,6 @@ from pik.controller.replay_runs import InProcessRuns
 from pik.controller.workshop import OpenStream, Workshop
 from pik.controller.world import Timing, World
 from pik.domain.arrivals import Arrival
-from pik.domain.errors import PikError
 from pik.domain.instants import parse_instant
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.retrying import Patience
@@ -45,7 +44,7 @@ class MemoryCloud:
         self.account = account
         self.target = MemoryTarget()
         self.answer: Answer = accept
-        self.fault: Callable[[str], PikError | None] = lambda _: None
+        self.fault: Callable[[str], Exception | None] = lambda _: None
         self.calls: Counter[str] = Counter()
         self._clock = clock
 
@@ -117,7 +116,7 @@ class Cluster:
         self.cloud = MemoryCloud(self.account, self.clock)
         self.objects = ObjectsInMemory()
         self.name = name
-        self._cache = cache
+        self.cache = cache
         self._uids = 0
         self.start()
 
@@ -132,7 +131,7 @@ class Cluster:
             clock=self.clock,
             entropy=self.entropy,
             offload=offload,
-            cache=self._cache,
+            cache=self.cache,
             wake=self.queue.add,
             settings=CaptureSettings(patience=patience),
         )

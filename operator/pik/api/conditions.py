@@ -165,12 +165,7 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
             ),
             _T.RECONCILING: (Reason.PROVISIONING, Reason.REINDEXING, *_STREAM_RETRYING),
             _T.STALLED: _STREAM_STALLED,
-            _T.STORAGE_READY: (
-                *(Reason.PROVISIONED, Reason.PROVISIONING),
-                *_STREAM_RETRYING,
-                *_STREAM_STALLED,
-                Reason.UNKNOWN,
-            ),
+            _T.STORAGE_READY: (Reason.PROVISIONED, *_STREAM_RETRYING, *_STREAM_STALLED),
             _T.INDEX_READY: (
                 *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.REINDEXING),
                 *_STREAM_RETRYING,

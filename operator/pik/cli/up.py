@@ -50,6 +50,11 @@ from pik.local.up import Teller, UpSettings, local_mode
     help="Port of the gateway. Default: that of the last time, or a free one.",
 )
 @click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Most memory that DuckDB takes for one computation, such as 512MB. Default: 80% of the machine's.",
+)
+@click.option(
     "--patience",
     type=click.FloatRange(min=0),
     default=60.0,
@@ -64,6 +69,7 @@ def command(
     emulator_port: int | None,
     region: str | None,
     port: int,
+    memory: str | None,
     patience: float,
 ) -> None:
     """Reconcile a folder of manifests, and take its streams' events over HTTP on 127.0.0.1, until Ctrl-C.
@@ -79,11 +85,13 @@ def command(
         stack.enter_context(state.locked())  # before the emulator: it may be another's that is at work
         endpoint = stack.enter_context(embedded(state, emulator_port)) if emulator else endpoint_url
         access = AwsAccess(endpoint_url=endpoint, region=region)
-        left = asyncio.run(_run(state, access, UpSettings(port=port), patience if once else None))
+        left = asyncio.run(
+            _run(state, access, UpSettings(port=port, memory=memory), patience if once else None)
+        )
     if left is None:
         click.get_current_context().exit(INTERRUPTED if once else 0)
     if left:
-        print_table(Table.of(("object", "reason", "message"), left, "Not as it should be"))
+        print_table(Table.of(("object", "reason", "message"), left, "Not as it should be"), gather=False)
         click.get_current_context().exit(1)
     click.echo("all is as it should be")
 

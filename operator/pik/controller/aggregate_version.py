@@ -45,6 +45,7 @@ async def reconcile_aggregate(resource: AggregateVersion, world: World) -> Pass:
             name=meta.name,
             known_by=spec.knownBy,
             as_of=None if spec.asOf is None else parse_instant(spec.asOf),
+            memory=world.memory,
         )
 
     if status.version is None or status.definitionHash != definition.hash:
@@ -76,7 +77,7 @@ async def _compared(
             before = await read_answer(opened.stream, version)
         except NoSuchObject:
             return None
-        return await _difference(opened, before, await read_answer(opened.stream, own))
+        return await _difference(opened, before, await read_answer(opened.stream, own), world.memory)
 
     compared = world.background.poll(key_of(resource), _COMPARE, f"{version} {own}", work)
     if compared is None:
@@ -87,13 +88,13 @@ async def _compared(
     return Pass(status.model_copy(update={"difference": compared.value}), Done(Reason.SUCCEEDED))
 
 
-async def _difference(opened: OpenStream, before: Answer, after: Answer) -> Difference:
-    found = await difference(opened.stream, before, after)
+async def _difference(opened: OpenStream, before: Answer, after: Answer, memory: str | None) -> Difference:
+    found = await difference(opened.stream, before, after, memory)
     return Difference(
         against=before.version,
         rowsChanged=len(found.rows),
         late=found.counts[Change.LATE],
-        duplicates=await repeated(opened.stream, before, after),
+        duplicates=await repeated(opened.stream, before, after, memory),
         conflicts=found.counts[Change.CHANGED],
         missing=found.counts[Change.MISSING],
         new=found.counts[Change.NEW],

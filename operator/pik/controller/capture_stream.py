@@ -159,7 +159,11 @@ async def _storage(
         streamID=owner.stream_id,
         storage=StorageStatus(bucket=names.bucket, prefix=spec.storage.prefix, owner=str(owner.claimant)),
     )
-    return told.condition(_T.STORAGE_READY, True, Reason.PROVISIONED), owner, list(wanted.drift)
+    if any(action is DriftAction.REPORTED for _, action in wanted.drift):
+        told = told.condition(_T.STORAGE_READY, False, Reason.DRIFT_REPORTED)
+    else:
+        told = told.condition(_T.STORAGE_READY, True, Reason.PROVISIONED)
+    return told, owner, list(wanted.drift)
 
 
 async def _index(
@@ -184,17 +188,22 @@ async def _index(
     opened = await world.workshop.open(
         resource, Place(owner.stream_id, names.bucket, table), takes_events=True
     )
-    told = _with_gateway(resource, world, told)
     reported = [difference for difference, action in drift if action is DriftAction.REPORTED]
     if any(difference.field == "table" for difference in reported):
+        opened.whole = False
         told = told.condition(_T.INDEX_READY, False, Reason.DRIFT_REPORTED)
+        told = _with_gateway(resource, world, told, takes=False)
         return Pass(told.status, _reported(reported), events)
     building = await _built(resource, world, opened)
     opened.whole = building is None
+    told = _with_gateway(resource, world, told, takes=opened.whole)
     if building is not None:
         told = told.condition(_T.INDEX_READY, False, building.reason, building.message)
         return Pass(told.status, building, events)
-    told = told.condition(_T.INDEX_READY, True, Reason.PROVISIONED)
+    index_drift = any(difference.resource == table for difference in reported)
+    told = told.condition(
+        _T.INDEX_READY, not index_drift, Reason.DRIFT_REPORTED if index_drift else Reason.PROVISIONED
+    )
     told = await _counted(opened, world, told)
     events += await _tended(opened, world, told.now)
     if reported:
@@ -304,14 +313,18 @@ async def _tended(opened: OpenStream, world: World, now: Instant) -> tuple[Objec
     return tuple(events)
 
 
-def _with_gateway(resource: CaptureStream, world: World, told: _Told) -> _Told:
+def _with_gateway(resource: CaptureStream, world: World, told: _Told, *, takes: bool) -> _Told:
+    """`takes`: whether there is an index to decide with."""
     if resource.spec.ingest.gateway is Toggle.DISABLED:
         return told.having(ingestURL=None).condition(_T.GATEWAY_READY, False, Reason.DISABLED)
     if world.gateway is None:
         return told.having(ingestURL=None).condition(_T.GATEWAY_READY, None, Reason.UNKNOWN)
     meta = resource.metadata
     url = f"{world.gateway}/v1/streams/{meta.namespace}/{meta.name}/events"
-    return told.having(ingestURL=url).condition(_T.GATEWAY_READY, True, Reason.PROVISIONED)
+    told = told.having(ingestURL=url)
+    if not takes:
+        return told.condition(_T.GATEWAY_READY, False, Reason.PROVISIONING, "it waits for the index")
+    return told.condition(_T.GATEWAY_READY, True, Reason.PROVISIONED)
 
 
 async def _fault(

@@ -33,12 +33,13 @@ _STALLED: tuple[tuple[type[errors.PikError], Reason], ...] = (
     (errors.Incomparable, Reason.INVALID_SPEC),
     (errors.UnreadableValue, Reason.QUERY_FAILED),
     (errors.NotReproducible, Reason.QUERY_FAILED),
+    (errors.OutOfMemory, Reason.OUT_OF_MEMORY),
     (errors.RunKeyConflict, Reason.RUN_KEY_CONFLICT),
     (errors.TargetForbidden, Reason.TARGET_FORBIDDEN),
     (errors.RawExpired, Reason.RAW_EXPIRED),
     (errors.Tampered, Reason.RAW_CHANGED),
 )
-_COMPUTED = (Reason.QUERY_FAILED, Reason.RAW_CHANGED)
+_COMPUTED = (Reason.QUERY_FAILED, Reason.RAW_CHANGED, Reason.OUT_OF_MEMORY)
 
 
 def outcome_of(error: errors.PikError, kind: str) -> Outcome:

@@ -287,7 +287,7 @@ async def _made_plan(job: _Job) -> ReplayPlan | None:
     async def make() -> ReplayPlan:
         stream = job.opened.stream
         snapshot = await take_snapshot(stream, now=job.world.clock.now())
-        return await dry_run(stream, snapshot, job.spec, job.run_id, selector_of(stream))
+        return await dry_run(stream, snapshot, job.spec, job.run_id, selector_of(stream, job.world.memory))
 
     made = job.world.background.poll(job.key, _PLAN, job.spec.digest, make)
     return None if made is None else made.value
@@ -306,7 +306,7 @@ async def _changed(job: _Job, plan: ReplayPlan) -> Waiting | Stalled | None:
         new = [entry for entry in snapshot.segments if entry.key not in known]
         if not any(may_hold_newer(plan.spec, entry) for entry in new):
             return None
-        measure = (await selector_of(stream).measure(plan.spec, snapshot.segments)).measure
+        measure = (await selector_of(stream, job.world.memory).measure(plan.spec, snapshot.segments)).measure
         if measure.stale > 0:
             message = (
                 f"{measure.stale} entities have got newer events outside the slice since the plan was made"

@@ -70,12 +70,14 @@ class InProcessRuns:
         wake: Callable[[ObjectKey], None],
         settings: ShardSettings | None = None,
         lease_holder: str | None = None,
+        memory: str | None = None,
     ) -> None:
-        """`lease_holder`: as in `Tools`."""
+        """`lease_holder`: as in `Tools`. `memory`: DuckDB's limit for one run."""
         self._background = background
         self._cloud = cloud
         self._clock = clock
         self._wake = wake
+        self._memory = memory
         self._settings = settings or ShardSettings()
         self._holder = entropy.hex(32)
         self._lease_holder = lease_holder
@@ -105,7 +107,7 @@ class InProcessRuns:
                 if spec.dead_letter is not None:
                     sinks.append(self._cloud.sink(TargetAddress(TargetType.SQS, spec.dead_letter)))
                 tools = Tools(
-                    selector=selector_of(opened.stream),
+                    selector=selector_of(opened.stream, self._memory),
                     sink=sinks[0],
                     dead_letter=sinks[1] if spec.dead_letter is not None else None,
                     pacer=Pacer(self._clock, pace),
@@ -153,6 +155,6 @@ class InProcessRuns:
         return None if watch is None else watch.trouble
 
 
-def selector_of(stream: Stream) -> DuckDBSelector:
-    """Slices of the stream, with conditions as pik allows them."""
-    return DuckDBSelector(stream, lambda condition: guarded(parse_condition(condition)))
+def selector_of(stream: Stream, memory: str | None) -> DuckDBSelector:
+    """Slices of the stream, with conditions as pik allows them. `memory`: DuckDB's limit."""
+    return DuckDBSelector(stream, lambda condition: guarded(parse_condition(condition)), memory)

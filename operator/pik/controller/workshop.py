@@ -54,7 +54,8 @@ class NoticingCapture(Capture):
 @dataclass(slots=True)
 class OpenStream:
     """One provisioned stream at work. `whole`: whether its index was, when it was last looked at. `counted`,
-    `sealed`, `swept`: when its timers last went off. `rebuilding`: the rebuild that somebody else was seen at, and since when."""
+    `sealed`, `swept`: when its timers last went off. `rebuilding`: the rebuild that somebody else was seen
+    at, and since when."""
 
     place: Place
     spec: CaptureStreamSpec

@@ -27,7 +27,8 @@ class Timing:
 @dataclass(frozen=True, slots=True)
 class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
-    one. `loopback`: whether replays may be sent to this machine."""
+    one. `loopback`: whether replays may be sent to this machine. `memory`: DuckDB's limit for one
+    computation, such as `512MB`."""
 
     cluster: str
     objects: Objects
@@ -39,6 +40,7 @@ class World:
     entropy: Entropy
     gateway: str | None = None
     loopback: bool = False
+    memory: str | None = None
     timing: Timing = field(default_factory=Timing)
 
     def passed(self, since_micros: int | None, seconds: float) -> bool:

@@ -99,6 +99,10 @@ class UnreadableValue(PikError):
     """Events have a value that is not what an expression reads it as, or that it cannot compute exactly."""
 
 
+class OutOfMemory(PikError):
+    """A computation needs more memory than it is given."""
+
+
 class Incomparable(PikError):
     """Two versions answer different questions, so their difference says nothing."""
 

@@ -47,9 +47,10 @@ class Stopped(PikError):
 @dataclass(frozen=True, slots=True)
 class UpSettings:
     """`port`: of the gateway; 0 takes a free one. `grace`: seconds that requests and runs under way get at
-    the end."""
+    the end. `memory`: DuckDB's limit for one computation, such as `512MB`."""
 
     port: int = 0
+    memory: str | None = None
     workers: int = 4
     grace: float = 10.0
     timing: Timing = _TIMING
@@ -163,11 +164,13 @@ async def local_mode(
                 wake=queue.add,
                 # the folder's lock is held: whoever had these leases before has ended
                 lease_holder=f"local-mode/{cluster}",
+                memory=settings.memory,
             ),
             clock=tools.clock,
             entropy=tools.entropy,
             gateway=gateway,
             loopback=True,
+            memory=settings.memory,
             timing=settings.timing,
         )
         manager = Manager(
