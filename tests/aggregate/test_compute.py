@@ -11,6 +11,7 @@ from aggregate.questions import EVERYTHING, aggregates, answer, definition, inpu
 from pik.api.aggregate_version import KnownBy
 from pik.domain.arrivals import Outcome
 from pik.domain.errors import (
+    NoSuchObject,
     NotReady,
 )
 from pik.domain.instants import Instant
