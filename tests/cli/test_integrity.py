@@ -26,7 +26,7 @@ def test_what_is_whole_is_said_to_be(tmp_path: Path) -> None:
     result = office.run("verify", "things")
     assert result.exit_code == 0, result.output
     assert lines(result)[0].startswith("Nothing is wrong: 1 row in 1 segment")
-    assert "Last seal: 1" in result.stdout
+    assert "The last seal is number 1." in result.stdout
     assert office.ask("verify", "things")["checked"]["sealed"] == 1
 
 

@@ -9,7 +9,7 @@ import click
 from pik.api.replay_job import ReplayJob
 from pik.cli.desk import dir_option
 from pik.cli.handover import patch, record_of
-from pik.cli.sentences import number
+from pik.cli.wording import number
 from pik.domain.errors import NotReady
 from pik.local.state import State
 

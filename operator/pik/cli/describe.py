@@ -9,6 +9,7 @@ import yaml
 
 from pik.api.kinds import AnyResource
 from pik.aws.system import SystemClock
+from pik.cli import layout
 from pik.cli.desk import dir_option
 from pik.cli.handover import record_of
 from pik.cli.output import Table, print_table
@@ -27,14 +28,14 @@ def command(kind: type[AnyResource], name: str, directory: Path) -> None:
     manifest = record.manifest
     status = dict(manifest.get("status", {}))
     conditions = status.pop("conditions", [])
-    click.echo(f"{record.key}, declared in {record.source}")
+    layout.say(f"{record.key}, declared in {record.source}")
     for title, part in (("Metadata", manifest["metadata"]), ("Spec", manifest["spec"]), ("Status", status)):
-        click.secho(f"\n{title}", bold=True)
+        layout.title(title)
         click.echo(yaml.safe_dump(part, sort_keys=False, allow_unicode=True).rstrip())
     fields = ("type", "status", "reason", "message")
     rows = [[condition.get(field, "") for field in fields] for condition in conditions]
-    print_table(Table.of(fields, rows, "Conditions"))
-    print_table(_events(record))
+    print_table(Table.of(fields, rows, "Conditions"), gather=False)
+    print_table(_events(record), gather=False)
 
 
 def _events(record: Record) -> Table:

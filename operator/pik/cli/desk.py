@@ -14,6 +14,7 @@ import click
 
 from pik.api.capture_stream import CaptureStream
 from pik.api.kinds import AnyResource
+from pik.cli.main import DIRECTORY
 from pik.controller.cloud import Cloud
 from pik.controller.objects import ObjectKey
 from pik.controller.workshop import OpenStream, Place, Workshop
@@ -84,11 +85,9 @@ dir_option = click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
-    envvar="PIK_DIR",
-    show_envvar=True,
-    default=Path(),
-    show_default="the current one",
-    help="Folder that `pik up` reconciles.",
+    default=lambda: click.get_current_context().meta.get(DIRECTORY, Path()),
+    show_default="PIK_DIR, or the current one",
+    help="Folder that `pik up` reconciles; may stand before the command too.",
 )
 
 

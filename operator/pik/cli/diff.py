@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import click
 
 from pik.api.aggregate_version import AggregateVersion
 from pik.api.capture_stream import CaptureStream
+from pik.cli import layout
 from pik.cli.desk import Desk, NoSuchResource, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
-from pik.cli.output import shown as text_of
 from pik.cli.runs import streams_of
-from pik.cli.sentences import number
+from pik.cli.wording import number, share_text, short, shown
 from pik.domain.errors import NotReady
-from pik.domain.instants import Instant
 from pik.execution.aggregate.differences import Change, Difference, difference, python_rows
-from pik.execution.aggregate.explanations import Explanation, explain
+from pik.execution.aggregate.explanations import Explanation, GroupChange, explain
 from pik.execution.aggregate.records import Answer, read_answer, versions
 from pik.execution.inspect.report import plain
 from pik.execution.stream import Stream
 
 _FEWEST = 4  # digits of a version that may stand for it
-_SHOWN = 20
+_SHOWN = 10
 
 
 @click.command("diff")
@@ -59,13 +57,20 @@ async def command(desk: Desk, before: str, after: str, by: tuple[str, ...], top:
     if output is Format.JSON:
         show_json(_document(found, why, events, by))
         return
-    click.echo(_sentences(before, after, found, why))
-    print_table(_measures(why))
-    for table in (_steps(why), _groups(why, by), _rows(found), events):
-        if table.rows:
-            print_table(Table(table.title, table.columns, table.rows[:top]))
-            if len(table.rows) > top:
-                click.echo(f"… and {len(table.rows) - top:,} more (--top, or -o json for all)")
+    wide = output is Format.WIDE
+    for sentence in _sentences(before, after, found, why):
+        layout.say(sentence)
+    if found.before.version == found.after.version:
+        return
+    print_table(_measures(why), wide=wide, gather=False)
+    if sum(step.events > 0 for step in why.steps) > 1:
+        print_table(_steps(why), wide=wide, gather=False)
+    for table in _by_group(why, by):
+        print_table(table, wide=wide, gather=False, top=top)
+    if len(found.rows) > 1:
+        print_table(_rows(found), wide=wide, gather=False, top=top)
+    if events.rows:
+        print_table(events, wide=wide, top=top)
 
 
 async def _answer(desk: Desk, text: str) -> tuple[Stream, Answer]:
@@ -99,35 +104,40 @@ async def _answer(desk: Desk, text: str) -> tuple[Stream, Answer]:
     return stream, await read_answer(stream, version)
 
 
-def _sentences(one: str, other: str, found: Difference, why: Explanation) -> str:
-    told = [
-        f"From {one} (as of {found.before.as_of.as_of}, version {found.before.version[:12]})",
-        f"to {other} (as of {found.after.as_of.as_of}, version {found.after.version[:12]}):",
-    ]
+def _sentences(one: str, other: str, found: Difference, why: Explanation) -> list[str]:
+    sides = (
+        f"From {one} (as of {shown(found.before.as_of.as_of)}, version {short(found.before.version)})",
+        f"to {other} (as of {shown(found.after.as_of.as_of)}, version {short(found.after.version)}).",
+    )
     if found.before.version == found.after.version:
-        return " ".join(told) + " the same version, so nothing changed."
-    told_of = ", ".join(f"{found.counts[change]:,} {change.value.lower()}" for change in Change)
-    lines = [
-        " ".join(told),
-        f"{number(len(found.rows), 'row')} changed, by {number(found.events.num_rows, 'event')}: {told_of}.",
+        return [
+            f"Nothing changed from {one} to {other}: they are the same version, {short(found.after.version)}."
+        ]
+    changes = ", ".join(
+        f"{count:,} {change.value.lower()}" for change, count in found.counts.items() if count
+    )
+    events = number(found.events.num_rows, "event")
+    told = [
+        f"{number(len(found.rows), 'row')} changed, by {events}{': ' if changes else ''}{changes}.",
+        " ".join(sides),
     ]
     if why.completeness is not None:
-        lines.append(
+        told.append(
             f"The first knew {why.inputs_in_both:,} of the {why.inputs_after:,} events that the second has: "
-            f"it was {float(why.completeness):.2%} complete."
+            f"it was {share_text(float(why.completeness))} complete."
         )
     repeats = why.repeats
     if repeats.duplicates or repeats.conflicts:
-        lines.append(
+        told.append(
             f"{number(repeats.duplicates, 'duplicate')} and {number(repeats.conflicts, 'conflict')} came in "
             "between and changed nothing."
         )
-    lines.append(
+    told.append(
         "These events explain every row."
         if not why.rows_left_over
         else f"{number(why.rows_left_over, 'row')} are not explained by them."
     )
-    return "\n".join(lines)
+    return told
 
 
 def _measures(why: Explanation) -> Table:
@@ -150,11 +160,11 @@ def _steps(why: Explanation) -> Table:
 
 
 def _groups(why: Explanation, by: tuple[str, ...]) -> Table:
-    names = by or tuple(f"group_{place}" for place in range(len(why.groups[0].group) if why.groups else 0))
+    """For programs: all in one."""
     measures = [f"{which}_{name}" for name in why.measures for which in ("before", "after", "late")]
     rows = [
         (
-            *(text_of(part) for part in group.group),
+            *(shown(part, whole=True) for part in group.group),
             *(group.counts[Change.LATE], group.inputs_before, group.inputs_after),
             *(
                 _at(values, place)
@@ -164,7 +174,43 @@ def _groups(why: Explanation, by: tuple[str, ...]) -> Table:
         )
         for group in why.groups
     ]
+    names = _group_names(why, by)
     return Table.of((*names, "late_events", "events_before", "events_after", *measures), rows, "By group")
+
+
+def _by_group(why: Explanation, by: tuple[str, ...]) -> list[Table]:
+    """For people: how many events, then each measure that does not just count them."""
+    if not any(group.group for group in why.groups):
+        return []
+    names = _group_names(why, by)
+    where = ", ".join(by) or "group"
+    counts = [
+        (*group.group, group.inputs_before, group.inputs_after, *(group.counts[change] for change in Change))
+        for group in why.groups
+    ]
+    fields = (*names, "before", "after", *(change.value.lower() for change in Change))
+    tables = [Table.of(fields, counts, f"Events by {where}")]
+    for place, measure in enumerate(why.measures):
+        rows = [
+            (*group.group, *(_at(values, place) for values in (group.before, group.after, group.late)))
+            for group in why.groups
+        ]
+        if any(
+            row[len(names) :] != _event_counts(group) for row, group in zip(rows, why.groups, strict=True)
+        ):
+            fields = (*names, "before", "after", "late events alone")
+            tables.append(Table.of(fields, rows, f"{measure} by {where}"))
+    return tables
+
+
+def _group_names(why: Explanation, by: tuple[str, ...]) -> tuple[str, ...]:
+    return by or tuple(f"group_{place}" for place in range(len(why.groups[0].group) if why.groups else 0))
+
+
+def _event_counts(group: GroupChange) -> tuple[int | None, ...]:
+    """What a measure that counts events gives."""
+    counts = (group.inputs_before, group.inputs_after, group.counts[Change.LATE])
+    return tuple(count or None for count in counts)
 
 
 def _rows(found: Difference) -> Table:
@@ -173,9 +219,9 @@ def _rows(found: Difference) -> Table:
     measures = [measure.name for measure in definition.measures]
     rows = [
         (
-            text_of(row.bucket),
-            *map(_cell, row.groups),
-            *map(_cell, _pairs(row.before, row.after, len(measures))),
+            row.bucket,
+            *row.groups,
+            *_pairs(row.before, row.after, len(measures)),
         )
         for row in found.rows
     ]
@@ -193,7 +239,8 @@ def _events(found: Difference) -> Table:
         side = "before" if cells["change"] == Change.MISSING else "after"
         there = [cells.get(f"{side}_{field}") for field in fields[3:]]
         rows.append((cells["event_id"], str(cells["change"]).lower(), cells["event_time"], *there))
-    return Table.of(("event_id", "class", *fields[2:]), rows, "Events")
+    wide = ("segment", "row", "ingest_time")
+    return Table.of(("event_id", "class", *fields[2:]), rows, "Events", wide=wide)
 
 
 def _document(found: Difference, why: Explanation, events: Table, by: tuple[str, ...]) -> dict[str, Any]:
@@ -226,14 +273,7 @@ def _pairs(before: tuple[Any, ...] | None, after: tuple[Any, ...] | None, count:
 
 
 def _at(values: tuple[Any, ...] | None, place: int) -> Any:
-    return None if not values else _cell(values[place])
-
-
-def _cell(value: Any) -> Any:
-    """A value as JSON has it; decimals by their digits."""
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return plain(value) if isinstance(value, Instant) else value
+    return None if not values else values[place]
 
 
 def _share(why: Explanation, place: int) -> float | None:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
+import msgspec
 
 from pik.api.aggregate_version import AggregateVersion
 from pik.api.capture_stream import CaptureStream
+from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
-from pik.cli.output import (
-    Format,
-    Table,
-    duration_text,
-    output_option,
-    print_table,
-    short,
-    show_csv,
-    show_json,
-)
-from pik.cli.output import shown as text_of
-from pik.cli.sentences import number
+from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
+from pik.cli.wording import difference_text, duration_text, number, printable, short, shown
 from pik.domain.errors import NotReady, PikError
 from pik.domain.instants import Instant
 from pik.execution.explain.arrivals import Candidates, check_prefix
-from pik.execution.explain.event import ExplainedArrival, Explanation, explain
+from pik.execution.explain.event import ExplainedArrival, Explanation, Part, explain
 from pik.execution.inspect.report import plain
 from pik.execution.stream import Stream
 
 _NAMED = 5
+_LONG = 100  # characters of a payload that are shown on one line
 
 
 class NoSuchEvent(PikError):
@@ -58,8 +53,8 @@ async def command(desk: Desk, event_id: str, stream: str | None, output: Format)
             show_json({"stream": name, **plain(explanation)})
         case Format.CSV:
             show_csv(_arrivals(explanation))
-        case Format.TABLE:
-            _page(desk, where, explanation)
+        case Format.TABLE | Format.WIDE:
+            _page(desk, where, explanation, wide=output is Format.WIDE)
 
 
 async def _ask(
@@ -91,60 +86,97 @@ def _which(prefix: str, explained: list[tuple[Stream, Explanation]], several: li
     return f"{number(matching, 'event')} with ids that begin with {prefix}: {named}"
 
 
-def _page(desk: Desk, stream: Stream, explanation: Explanation) -> None:
-    click.secho(f"Event {explanation.event_id}", bold=True)
-    click.echo(f"in {stream.namespace}/{stream.name}, as of {text_of(explanation.as_of)}")
+def _page(desk: Desk, stream: Stream, explanation: Explanation, *, wide: bool) -> None:
+    layout.say(_sentence(stream, explanation))
     if explanation.event is not None:
-        _event(explanation.arrivals[explanation.event], explanation.reason)
+        layout.say("")
+        layout.fields(_event(explanation.arrivals[explanation.event]))
+        layout.say(f"\nWhy this arrival: {explanation.reason}.")
     else:
-        click.echo(f"\n{explanation.reason}.")
-    table = _arrivals(explanation)
-    print_table(Table(number(len(table.rows), "arrival"), table.columns, table.rows))
+        layout.say(f"\n{explanation.reason}.")
+    arrivals = msgspec.structs.replace(_arrivals(explanation), title="Arrivals")
+    print_table(arrivals, wide=wide, gather=False)
     for arrival in explanation.arrivals:
         for difference in arrival.differences:
-            click.echo(f"  {arrival.part} in row {arrival.row}: {text_of(difference)}")
-    replays = [
-        (use.job, use.run_id[:12], use.target, use.result, use.at, use.attempts)
-        for use in explanation.replays
-    ]
-    print_table(Table.of(("job", "run", "target", "result", "at", "attempts"), replays, "Replays"))
+            layout.indented(f"{arrival.part} in row {arrival.row}: {difference_text(difference)}")
+    for table in (_replays(explanation), _aggregates(desk, explanation)):
+        if table.rows:
+            print_table(table, wide=wide, gather=False)
+    for use in explanation.replays:
+        if use.in_doubt:
+            layout.say(f"{use.job} may have sent it twice: its chunk was in doubt (see `pik ledger`).")
     for run in explanation.open_runs:
-        click.echo(f"{run.job} (run {run.run_id[:12]}) is not over: it may send it, or have sent it.")
-    names = {resource.status.version: resource.metadata.name for resource in desk.all(AggregateVersion)}
-    aggregates = [
-        (names.get(use.version), use.version[:12], use.as_of, text_of(use.bucket), use.key, use.row)
-        for use in explanation.aggregates
-    ]
-    print_table(Table.of(("name", "version", "as_of", "bucket", "key", "row"), aggregates, "Aggregates"))
+        layout.say(
+            f"{run.job} began a chunk that it may be part of, which has no outcome "
+            f"(run {short(run.run_id)}, shard {run.shard}, chunk {run.chunk}): it is in doubt and may "
+            "have been sent."
+        )
 
 
-def _event(event: ExplainedArrival, reason: str) -> None:
+def _sentence(stream: Stream, explanation: Explanation) -> str:
+    repeats = Counter(arrival.part for arrival in explanation.arrivals)
+    told = [number(len(explanation.arrivals), "arrival")]
+    told += [number(repeats[part], part.value) for part in (Part.DUPLICATE, Part.CONFLICT) if repeats[part]]
+    where = f"{stream.namespace}/{stream.name}"
+    return (
+        f"Event {explanation.event_id}\nof {where}, as of {shown(explanation.as_of)}: {', '.join(told)}; it "
+        f"went into {number(len(explanation.replays), 'replay')} and "
+        f"{number(len(explanation.aggregates), 'aggregate')}."
+    )
+
+
+def _event(event: ExplainedArrival) -> list[tuple[str, str]]:
     rows = [
         ("source", event.source),
         ("type", event.event_type),
         ("entity", event.entity_id),
         ("key", event.idempotency_key or "none: known by its content"),
-        ("event time", f"{text_of(event.event_time)}  (written {event.event_time_text!r})"),
+        ("event time", f"{shown(event.event_time)} (written {event.event_time_text!r})"),
         ("received", _after(event.received_time, event)),
         ("ingested", _after(event.ingest_time, event)),
         ("object", event.key),
         ("row", str(event.row)),
         ("sha256", event.payload_sha256),
         ("attributes", event.attributes or ""),
-        ("payload", event.payload),
+        ("payload", _spaced(event.payload)),
     ]
-    click.echo()
-    for name, value in rows:
-        if value:
-            click.echo(f"  {name:<11} {value}")
-    click.echo(f"\nWhy this arrival: {reason}.")
+    return [(name, value if name == "payload" else printable(value)) for name, value in rows if value]
+
+
+def _spaced(payload: str) -> str:
+    """The producer's own text; one that is long and on one line, a field a line where it is an object."""
+    if len(payload) <= _LONG or "\n" in payload:
+        return "\n".join(map(printable, payload.splitlines()))
+    try:
+        fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeError):
+        return printable(payload)
+    width = max((len(name) for name in fields), default=0)
+    return "\n".join(printable(f"{name:<{width}}  {bytes(value).decode()}") for name, value in fields.items())
 
 
 def _after(moment: Instant | None, event: ExplainedArrival) -> str:
     if moment is None:
         return ""
     lag = moment.to_datetime() - event.event_time.to_datetime()
-    return f"{text_of(moment)}  ({duration_text(lag)} after it happened)"
+    return f"{shown(moment)} ({duration_text(lag)} after it happened)"
+
+
+def _replays(explanation: Explanation) -> Table:
+    rows = [
+        (use.job, use.result, use.at, use.attempts, use.run_id, use.target) for use in explanation.replays
+    ]
+    return Table.of(("job", "result", "at", "attempts", "run", "target"), rows, "Replays")
+
+
+def _aggregates(desk: Desk, explanation: Explanation) -> Table:
+    names = {resource.status.version: resource.metadata.name for resource in desk.all(AggregateVersion)}
+    rows = [
+        (names.get(use.version), use.version, use.as_of, use.bucket, use.key, use.row)
+        for use in explanation.aggregates
+    ]
+    fields = ("name", "version", "as_of", "bucket", "key", "row")
+    return Table.of(fields, rows, "Aggregates that it went into", wide=("key", "row"))
 
 
 def _arrivals(explanation: Explanation) -> Table:

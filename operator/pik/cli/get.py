@@ -6,8 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 
 import click
+import msgspec
 import yaml
 
+from pik.api.common import CATEGORY
 from pik.api.kinds import KINDS, AnyResource
 from pik.aws.system import SystemClock
 from pik.cli.desk import dir_option
@@ -24,8 +26,13 @@ class Form(StrEnum):
     CSV = "csv"
 
 
+def _kind_or_all(ctx: click.Context, param: click.Parameter, value: str | None) -> type[AnyResource] | None:
+    """None: of every kind."""
+    return None if value in (None, CATEGORY) else KIND.convert(value, param, ctx)
+
+
 @click.command("get")
-@click.argument("kind", type=KIND, required=False)
+@click.argument("kind", required=False, callback=_kind_or_all)
 @click.argument("name", required=False)
 @click.option(
     "-o",
@@ -37,7 +44,11 @@ class Form(StrEnum):
 )
 @dir_option
 def command(kind: type[AnyResource] | None, name: str | None, output: Form, directory: Path) -> None:
-    """Show objects and their status: all, those of a KIND, or one by its NAME (or namespace/name)."""
+    """Show objects and their status: those of a KIND, one of them by its NAME (or namespace/name), or all:
+    KIND `pik`, or none.
+    """
+    if kind is None and name is not None:
+        raise click.UsageError("a NAME is of a KIND: name both")
     state = State(directory)
     state.check()
     records = [record for record in state.records() if kind is None or record.key.kind == kind.KIND]
@@ -64,7 +75,10 @@ def command(kind: type[AnyResource] | None, name: str | None, output: Form, dire
                 click.echo("no objects")
                 return
             for table in tables:
-                print_table(table, titled=len(tables) > 1)
+                title = table.title if len(tables) > 1 else ""
+                print_table(
+                    msgspec.structs.replace(table, title=title), wide=output is Form.WIDE, gather=False
+                )
 
 
 def _of(model: type[AnyResource], records: list[Record]) -> list[Record]:

@@ -14,10 +14,12 @@ import click
 import msgspec
 
 from pik.api.capture_stream import CaptureStream, Toggle
+from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
-from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
-from pik.cli.progress import Advance, progress
+from pik.cli.output import Format, Table, output_option, show_csv, show_json
+from pik.cli.progress import BYTES, Advance, progress
 from pik.cli.sending import Captured, Posted, Sender
+from pik.cli.wording import number
 from pik.controller.intake_rules import intake_rules
 from pik.domain.errors import Incomplete, PikError
 from pik.domain.intake import IntakeRules
@@ -80,7 +82,7 @@ async def command(
     with RejectsFile(rejects_file or Path(f"{files[0].name}.rejects.ndjson")) as rejects:
         async with _sender(desk, resource, rules) as sender:
             imports = _Import(desk, sender, rules, DEFAULT_NULLS | set(nulls), rejects)
-            with progress("importing", "bytes") as advance:
+            with progress("importing", BYTES) as advance:
                 await imports.run(files, advance)
     seconds = (desk.clock.now().micros - began.micros) / 1e6
     _show(imports.counts, seconds, rejects, output)
@@ -208,11 +210,13 @@ def _show(counts: Counter[Status], seconds: float, rejects: RejectsFile, output:
             )
         case Format.CSV:
             show_csv(table)
-        case Format.TABLE:
-            print_table(table)
-            click.echo(f"{total:,} records in {seconds:.1f} s ({rate:,.0f}/s)")
+        case Format.TABLE | Format.WIDE:
+            answers = ", ".join(f"{counts[status]:,} {status.value}" for status in _SHOWN if counts[status])
+            layout.say(
+                f"{number(total, 'record')} in {seconds:.1f} s ({rate:,.0f} a second): {answers or 'none'}."
+            )
             if rejects.count:
-                click.echo(f"The {rejects.count:,} rejected are in {rejects.path}, each with its reason.")
+                layout.say(f"The {rejects.count:,} rejected are in {rejects.path}, each with its reason.")
 
 
 def _first(group: BaseExceptionGroup[PikError]) -> PikError:

@@ -15,9 +15,9 @@ from pik.api.capture_stream import CadenceKey, CaptureStream, Expect
 from pik.api.common import seconds_of
 from pik.api.replay_job import TimeField
 from pik.cli.desk import Desk, at_a_desk
-from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
-from pik.cli.parameters import DURATION, INSTANT, window_of
-from pik.cli.sentences import sentence
+from pik.cli.findings import show_findings
+from pik.cli.output import Format, Table, output_option, show_csv, show_json
+from pik.cli.parameters import DURATION, INSTANT, OneOf, window_of
 from pik.domain.instants import Instant
 from pik.domain.windows import Window
 from pik.execution.inspect.conflicts import ConflictOptions, conflicts
@@ -27,6 +27,7 @@ from pik.execution.inspect.late import LateOptions, late
 from pik.execution.inspect.order import OrderOptions, order
 from pik.execution.inspect.report import Report
 from pik.execution.inspect.skew import SkewOptions, skew
+from pik.execution.inspect.terms import LIMIT
 from pik.execution.reading.snapshot import Snapshot, take_snapshot
 from pik.execution.stream import Stream
 
@@ -45,6 +46,7 @@ class Question:
     output: Format
 
 
+_SHOWN = 10  # rows of a list, for people
 _EXPECTATION = Expect.model_construct(every=None, by=CadenceKey.ENTITY, lateAfter=None)
 
 
@@ -61,8 +63,9 @@ def _inspection(work: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(work)
     def asked(start: Instant | None, end: Instant | None, **given: Any) -> None:
-        told = {name: given.pop(name) for name in ("field", "as_of", "limit", "section", "output")}
-        work(question=Question(window_of(start, end), **told), **given)
+        told = {name: given.pop(name) for name in ("field", "as_of", "section", "output")}
+        limit = given.pop("limit") or (_SHOWN if told["output"] is Format.TABLE else LIMIT)
+        work(question=Question(window_of(start, end), limit=limit, **told), **given)
 
     command: Callable[..., None] = asked
     for option in reversed(
@@ -72,7 +75,7 @@ def _inspection(work: Callable[..., None]) -> Callable[..., None]:
             click.option("--to", "end", type=INSTANT, metavar="RFC3339", help="Until when, exclusive."),
             click.option(
                 "--field",
-                type=click.Choice(TimeField, case_sensitive=False),
+                type=OneOf(TimeField),
                 default=TimeField.EVENT_TIME,
                 show_default="EventTime",
                 help="The time that --from and --to are about.",
@@ -84,8 +87,7 @@ def _inspection(work: Callable[..., None]) -> Callable[..., None]:
                 "--top",
                 "limit",
                 type=click.IntRange(min=1),
-                default=20,
-                show_default=True,
+                show_default=f"{_SHOWN} in a table, else {LIMIT}",
                 help="Rows of a list; the summary counts all.",
             ),
             click.option("--section", metavar="NAME", help="Only this table, such as runs. csv: first."),
@@ -98,7 +100,7 @@ def _inspection(work: Callable[..., None]) -> Callable[..., None]:
 
 _known_by = click.option(
     "--known-by",
-    type=click.Choice(KnownBy, case_sensitive=False),
+    type=OneOf(KnownBy),
     default=KnownBy.INGEST_TIME,
     show_default="IngestTime",
     help="Whose clock says when an event became known: pik's, or the source's own (ReceivedTime).",
@@ -231,19 +233,15 @@ def show_report(report: Report, output: Format, only: str | None = None) -> None
     if only is not None and only not in sections:
         raise click.UsageError(f"--section is one of {', '.join(sections)}, not {only!r}")
     chosen = [sections[only]] if only else list(sections.values())
-    tables = [Table.section(section, report.section(section)) for section in chosen]
     match output:
         case Format.JSON:
             document = report.document()
             shown = {one.field: document[one.field] for one in chosen}
             show_json({"summary": document["summary"], "sections": shown})
         case Format.CSV:
-            show_csv(tables[0])
-        case Format.TABLE:
-            click.echo(sentence(report))
-            for table in tables:
-                if table.rows:
-                    print_table(table)
+            show_csv(Table.section(chosen[0], report.section(chosen[0])))
+        case Format.TABLE | Format.WIDE:
+            show_findings(report, only, wide=output is Format.WIDE)
 
 
 def _expected(resource: CaptureStream) -> Expect:

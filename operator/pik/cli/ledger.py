@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
+from pik.cli import layout
 from pik.cli.desk import Desk, NoSuchResource, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
 from pik.cli.runs import run_records, streams_of
-from pik.cli.sentences import number
+from pik.cli.wording import number, short, shown
 from pik.domain.errors import Tampered
 from pik.execution.inspect.report import plain
 from pik.execution.replay.ledger import read_ledger
-from pik.execution.replay.runs import read_end, read_plan
+from pik.execution.replay.runs import read_end, read_plan, run_keys
 from pik.execution.stream import Stream
 from pik.planning.replay.ledger import Reconciler, Reconciliation
-from pik.planning.replay.records import ChunkHead, End, LedgerEntry, RunRecord
+from pik.planning.replay.records import ChunkHead, End, Intent, LedgerEntry, RunRecord
 
 _FIELDS = (
     "shard",
@@ -28,8 +30,9 @@ _FIELDS = (
     "answer",
     "reason",
 )
+_WIDE = ("position", "key")
 _FEWEST = 4  # digits of a run id that may stand for it
-_SHOWN = 20
+_SHOWN = 10
 
 
 @click.command("ledger")
@@ -56,6 +59,7 @@ async def command(desk: Desk, run: str, top: int, output: Format) -> None:
             doubtful.append(_doubt(head))
         rows += [_row(head, entry) for entry in entries]
     found = reconciler.against(plan.measure.matched)
+    unknown = await open_chunks(stream, record.run_id)
     end = await read_end(stream, record.run_id)
     match output:
         case Format.JSON:
@@ -66,22 +70,22 @@ async def command(desk: Desk, run: str, top: int, output: Format) -> None:
                     "end": None if end is None else {"state": end.state, "reason": end.reason, "at": end.at},
                     "reconciliation": {**plain(found), "whole": found.whole},
                     "doubtful": doubtful,
+                    "unknown": _unknown(unknown).documents(),
                     "events": table.documents(),
                 }
             )
         case Format.CSV:
             show_csv(Table.of(_FIELDS, rows))
-        case Format.TABLE:
-            _page(record, end, found)
+        case Format.TABLE | Format.WIDE:
+            _page(record, end, found, sum(intent.count for _, intent in unknown))
+            wide = output is Format.WIDE
             if doubtful:
-                columns = tuple(doubtful[0])
-                print_table(
-                    Table.of(columns, [list(chunk.values()) for chunk in doubtful], "Chunks in doubt")
-                )
-            shown = [(*row[:3], row[3][:16], *row[4:]) for row in rows[:top]]
-            print_table(Table.of(_FIELDS, shown, "Events"))
-            if len(rows) > top:
-                click.echo(f"… and {len(rows) - top:,} more: -o csv has them all")
+                chunks = [list(chunk.values()) for chunk in doubtful]
+                print_table(Table.of(tuple(doubtful[0]), chunks, "Chunks in doubt"), wide=wide, gather=False)
+            if unknown:
+                print_table(_unknown(unknown), wide=wide, gather=False)
+            if rows:
+                print_table(Table.of(_FIELDS, rows, "Events", wide=_WIDE), wide=wide, top=top)
     if end is not None and not found.whole:
         click.get_current_context().exit(1)
 
@@ -103,23 +107,58 @@ async def _find(desk: Desk, text: str) -> tuple[Stream, RunRecord]:
     return max(found, key=lambda one: one[1].started)
 
 
-def _page(record: RunRecord, end: End | None, found: Reconciliation) -> None:
-    over = f"{end.state} at {end.at} ({end.reason})" if end else "not over"
-    click.echo(f"Run {record.run_id} of {record.namespace}/{record.name}, begun {record.started}: {over}.")
-    click.echo(
-        f"Planned {found.matched:,} = sent {found.sent:,} + failed {found.failed:,} + held {found.held:,} "
-        f"+ skipped {found.skipped:,} + unsent {found.unsent:,}: "
-        + ("every event is accounted for." if found.whole else "not every event is accounted for.")
-    )
+async def open_chunks(stream: Stream, run_id: str) -> list[tuple[int, Intent]]:
+    """Chunks that were begun and have no outcome, by shard and chunk: nobody knows how much of them was
+    sent."""
+    root = f"{run_keys(stream, run_id).root}shards/"
+    begun: dict[str, str] = {}
+    async for info in stream.objects.list(root):
+        place, _, name = info.key.removeprefix(root).partition(".")
+        if name == "intent.json":
+            begun[place] = info.key
+        elif name == "outcome.ndjson":
+            begun.pop(place, None)
+    found = []
+    for place, key in begun.items():
+        intent = msgspec.json.decode((await stream.objects.read(key)).body, type=Intent)
+        found.append((int(place.partition("/")[0]), intent))
+    return found
+
+
+def _page(record: RunRecord, end: End | None, found: Reconciliation, unknown: int) -> None:
+    job = f"{record.namespace}/{record.name}"
+    begun = f"Run {short(record.run_id)} of {job}, begun {shown(record.started)}"
+    over = f"{end.state.lower()} {shown(end.at)} ({end.reason})" if end else "not over"
+    layout.say(f"{begun}: {over}.")
+    parts = {"sent": found.sent, "failed": found.failed, "held": found.held, "skipped": found.skipped}
+    told = [f"{count:,} {name}" for name, count in parts.items() if count]
+    if found.unsent:
+        told.append(f"{found.unsent:,} without an outcome")
+    whole = "every event is accounted for" if found.whole else "not every event is accounted for"
+    layout.say(f"{number(found.matched, 'event')} planned = {' + '.join(told) or 'none'}: {whole}.")
     for problem in (*(f"twice in the ledger: {key}" for key in found.twice), *found.gaps):
-        click.echo(f"broken: {problem}")
+        layout.say(f"broken: {problem}")
+    if unknown:
+        layout.say(f"{number(unknown, 'event')} without an outcome: in doubt, and may have been sent.")
     if found.doubted:
-        click.echo(
-            f"{number(found.doubted, 'event')} may have been sent twice; with {found.undropped:,} of "
-            "them the target's own deduplication could not be relied on."
-        )
+        layout.say(f"{number(found.doubted, 'event')} may have been sent twice; {_help(found)}.")
     if found.retried:
-        click.echo(f"{number(found.retried, 'event')} took more than one attempt.")
+        layout.say(f"{number(found.retried, 'event')} took more than one attempt.")
+
+
+def _help(found: Reconciliation) -> str:
+    if not found.undropped:
+        return "the target itself drops such repeats"
+    which = "all" if found.undropped == found.doubted else f"{found.undropped:,} of them"
+    return (
+        f"for {which}, only their key tells it: the target does not drop repeats by itself, or not for long"
+    )
+
+
+def _unknown(chunks: list[tuple[int, Intent]]) -> Table:
+    rows = [(shard, one.chunk, one.start, one.count, one.at, one.holder) for shard, one in chunks]
+    fields = ("shard", "chunk", "start", "events", "begun", "by")
+    return Table.of(fields, rows, "Begun, and in doubt: may have been sent", wide=("by",))
 
 
 def _doubt(head: ChunkHead) -> dict[str, object]:

@@ -6,11 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from pik.domain.errors import PikError
+
+DIRECTORY = "pik.directory"
+"""Where a context's `meta` has the folder that was named before the command."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT."""
@@ -97,8 +101,20 @@ class Pik(click.Group):
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-def pik() -> None:
+@click.option(
+    "-C",
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="PIK_DIR",
+    show_envvar=True,
+    help="Folder that `pik up` reconciles. Default: the current one.",
+)
+@click.pass_context
+def pik(ctx: click.Context, directory: Path | None) -> None:
     """Capture events, see what arrived and when, replay a slice, and compute aggregates as versions."""
+    if directory is not None:
+        ctx.meta[DIRECTORY] = directory
 
 
 def one_line(text: str) -> str:

@@ -2,7 +2,8 @@
 
 | format | what |
 |---|---|
-| `table` | for people: drawn on a terminal, plain aligned text where piped |
+| `table` | for people: within the terminal's width, ids by their beginning, the first rows |
+| `wide` | for people: every column and every digit |
 | `json` | everything, with stable names: instants in RFC 3339, durations in seconds, shares from 0 to 1 |
 | `csv` | one table with a header; instants and durations as in JSON |
 """
@@ -11,10 +12,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 from types import NoneType
 from typing import Any, TypeVar
@@ -22,18 +22,21 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from pik.domain.differences import Difference
-from pik.domain.instants import Instant
+from pik.cli import layout
+from pik.cli.wording import is_instant, shown
 from pik.execution.inspect.report import Column, Kind, Section, plain
 
 C = TypeVar("C", bound=Callable[..., Any])
 
 _RIGHT = {Kind.COUNT, Kind.SHARE, Kind.DURATION}
-_DIGEST = 16  # hex digits of an id in a table
+_FOLDING = {Kind.TEXT, Kind.LIST}
+_NUMBERS = ({int}, {Decimal}, {int, Decimal})
+_EACH = 3  # rows from which on what they have in common is said once
 
 
 class Format(StrEnum):
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
     CSV = "csv"
 
@@ -46,29 +49,35 @@ def output_option(command: C) -> C:
         type=click.Choice(Format, case_sensitive=False),
         default=Format.TABLE,
         show_default="table",
-        help="Form of the answer: table for people, json (everything) or csv for programs.",
+        help="Form of the answer: table, or wide (all columns) for people; json (everything) or csv for "
+        "programs.",
     )(command)
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Rows under titles."""
+    """Rows under titles. `wide`: fields that people see with `-o wide` only."""
 
     title: str
     columns: tuple[Column, ...]
     rows: Sequence[Sequence[Any]]
+    wide: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, fields: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
-        """Columns by the names of their fields: of counts where there are whole numbers only, of shares where
-        there are floats only."""
+    def of(
+        cls,
+        fields: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        title: str = "",
+        wide: Sequence[str] = (),
+    ) -> Table:
+        """Columns by the names of their fields: of counts where there are numbers only, of shares where there
+        are floats only."""
         columns = []
         for place, field in enumerate(fields):
             found = {type(row[place]) for row in rows} - {NoneType}
-            kind = {frozenset({int}): Kind.COUNT, frozenset({float}): Kind.SHARE}.get(
-                frozenset(found), Kind.TEXT
-            )
+            kind = Kind.COUNT if found in _NUMBERS else Kind.SHARE if found == {float} else Kind.TEXT
             columns.append(Column(field, field.replace("_", " ").capitalize(), kind))
-        return cls(title, tuple(columns), rows)
+        return cls(title, tuple(columns), rows, frozenset(wide))
 
     @classmethod
     def section(cls, section: Section, rows: Sequence[msgspec.Struct]) -> Table:
@@ -79,18 +88,22 @@ class Table(msgspec.Struct, frozen=True):
     def documents(self) -> list[dict[str, Any]]:
         """A mapping for each row, as JSON has it."""
         fields = [column.field for column in self.columns]
-        return [dict(zip(fields, map(plain, row), strict=True)) for row in self.rows]
+        return [dict(zip(fields, map(_document, row), strict=True)) for row in self.rows]
 
 
-def show_table(table: Table, output: Format) -> None:
-    """A table that is the whole answer: in JSON a list of objects."""
+def show_table(table: Table, output: Format, sentence: str = "") -> None:
+    """A table that is the whole answer, for people after a sentence that sums it up: in JSON a list of
+    objects."""
     match output:
         case Format.JSON:
             show_json(table.documents())
         case Format.CSV:
             show_csv(table)
-        case Format.TABLE:
-            print_table(table)
+        case Format.TABLE | Format.WIDE:
+            if sentence:
+                layout.say(sentence)
+            if table.rows:
+                print_table(table, wide=output is Format.WIDE)
 
 
 def show_json(document: Any) -> None:
@@ -104,102 +117,50 @@ def show_csv(table: Table) -> None:
         writer.writerow([_csv_cell(cell) for cell in document.values()])
 
 
-def print_table(table: Table, *, titled: bool = True) -> None:
-    """For people. A column that is empty in every row is left out."""
-    kept = [
-        place
-        for place in range(len(table.columns))
-        if not table.rows or any(row[place] not in (None, "", ()) for row in table.rows)
-    ]
-    columns = [table.columns[place] for place in kept]
-    rows = [[shown(row[place], columns[at].kind) for at, place in enumerate(kept)] for row in table.rows]
-    if table.title and titled:
-        click.secho(f"\n{table.title}", bold=True)
+def print_table(
+    table: Table, *, wide: bool = False, gather: bool = True, top: int | None = None, found: int | None = None
+) -> None:
+    """For people: its first `top` rows of `found`. A column that is empty in every row is left out; `gather`:
+    what several rows all have in common is said once, before them."""
+    rows = table.rows[:top]
+    kept, common = list[layout.Cells](), list[str]()
+    for place, column in enumerate(table.columns):
+        values = [row[place] for row in rows]
+        if (rows and all(value in (None, "", ()) for value in values)) or (
+            not wide and column.field in table.wide
+        ):
+            continue
+        texts = [shown(value, column.kind, whole=wide) for value in values]
+        if gather and not wide and kept and len(rows) >= _EACH and _constant(column, texts):
+            common.append(f"{column.title.lower()} {texts[0]}")
+        else:
+            folds = column.kind in _FOLDING and not all(map(is_instant, texts))
+            kept.append(layout.Cells(column.title, texts, folds, column.kind in _RIGHT))
+    if table.title:
+        layout.title(table.title)
+    if common:
+        layout.say(f"each: {', '.join(common)}")
     if not rows:
-        click.echo("none")
-    elif sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
-        _draw(columns, rows)
-    else:
-        _align(columns, rows)
+        layout.say("none")
+        return
+    left_out = layout.table(kept, None if wide else layout.width())
+    more = max(len(table.rows) if found is None else found, len(rows)) - len(rows)
+    told = [f"… and {more:,} more"] if more else []
+    told += [f"no room for: {', '.join(left_out).lower()} (-o wide)"] if left_out else []
+    if told:
+        layout.say("; ".join(told))
 
 
-def shown(value: Any, kind: Kind = Kind.TEXT) -> str:
-    """A value as people read it."""
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case Instant():
-            return value.exact_text.replace(".000000Z", "Z")
-        case timedelta():
-            return duration_text(value)
-        case float() if kind is Kind.SHARE:
-            return f"{value:.2%}"
-        case int():
-            return f"{value:,}"
-        case Difference():
-            return f"{value.path}: {_absent(value.first)} → {_absent(value.other)}"
-        case tuple() | list():
-            return "; ".join(shown(item) for item in value)
-        case msgspec.Struct():
-            return ", ".join(f"{name} {shown(item)}" for name, item in msgspec.structs.asdict(value).items())
-    return str(value)
+def _constant(column: Column, texts: Sequence[str]) -> bool:
+    return column.kind in (Kind.TEXT, Kind.INSTANT) and len(set(texts)) == 1
 
 
-def duration_text(duration: timedelta) -> str:
-    """`3d 04:05:06`, `1h02m`, `12.5s`, `250ms`: exact enough to read, not to compute with."""
-    sign = "-" if duration < timedelta() else ""
-    seconds = abs(duration).total_seconds()
-    if seconds < 1:
-        return f"{sign}{seconds * 1000:.3g}ms" if seconds else "0s"
-    if seconds < 60:
-        return f"{sign}{seconds:.3g}s"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{sign}{days}d{hour:02}h{minute:02}m"
-    if hours:
-        return f"{sign}{hour}h{minute:02}m"
-    return f"{sign}{minute}m{second:02}s"
-
-
-def short(digest: str) -> str:
-    """A hash or an id by its beginning, which the commands take for the whole."""
-    return digest[:_DIGEST]
-
-
-def _absent(text: str | None) -> str:
-    return "absent" if text is None else text
+def _document(cell: Any) -> Any:
+    """A value as JSON has it; decimals by their digits."""
+    return format(cell, "f") if isinstance(cell, Decimal) else plain(cell)
 
 
 def _csv_cell(cell: Any) -> Any:
     if isinstance(cell, list | dict):
         return json.dumps(cell, ensure_ascii=False, separators=(",", ":"))
     return cell
-
-
-def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as Drawn
-    from rich.text import Text
-
-    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(column.title, justify="right" if column.kind in _RIGHT else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console().print(drawn)
-
-
-def _align(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    lines = [[column.title.upper() for column in columns], *rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
-    for line in lines:
-        cells = [
-            cell.rjust(width) if column.kind in _RIGHT else cell.ljust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ]
-        click.echo("  ".join(cells).rstrip())

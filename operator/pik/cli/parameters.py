@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from pik.api.common import seconds_of
 from pik.domain.instants import Instant, InvalidInstant, parse_instant
 from pik.domain.windows import Window
+
+E = TypeVar("E", bound=StrEnum)
 
 _FIRST = Instant(-62_135_596_800_000_000)  # 0001-01-01T00:00:00Z
 _LAST = Instant(253_402_300_799_999_999)
@@ -41,6 +44,27 @@ class DurationType(click.ParamType[timedelta]):
             return timedelta(seconds=seconds_of(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class OneOf(click.ParamType[E]):
+    """A member of an enumeration by its value, as manifests have it, in any case."""
+
+    name = "choice"
+
+    def __init__(self, members: type[E]) -> None:
+        self._members = members
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> E:
+        for member in self._members:
+            if value == member or str(value).lower() == member.value.lower():
+                return member
+        return self._unknown(value, param, ctx)
+
+    def _unknown(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+        self.fail(f"{value!r} is none of {', '.join(self._members)}", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        return f"[{'|'.join(self._members)}]"
 
 
 INSTANT = InstantType()

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 Advance = Callable[[int, int], None]
 """Called with what is done and what there is."""
 
+BYTES = "bytes"
+"""A unit that is shown in kilobytes, megabytes and so on."""
+
 
 @contextmanager
 def progress(title: str, unit: str) -> Iterator[Advance]:
@@ -17,13 +20,23 @@ def progress(title: str, unit: str) -> Iterator[Advance]:
         yield lambda done, total: None  # noqa: ARG005
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
+    amount: list[ProgressColumn] = [MofNCompleteColumn(), TextColumn(unit)]
+    if unit == BYTES:
+        amount = [DownloadColumn()]
     bar = Progress(
         TextColumn(title),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
+        *amount,
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

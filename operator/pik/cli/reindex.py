@@ -6,10 +6,11 @@ import click
 import msgspec
 
 from pik.api.capture_stream import CaptureStream
+from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, show_csv, show_json
 from pik.cli.progress import progress
-from pik.cli.sentences import number
+from pik.cli.wording import number
 from pik.domain.errors import NotReady
 from pik.execution.ownership import read_owner
 from pik.execution.reindex import reindex
@@ -50,12 +51,12 @@ async def command(desk: Desk, stream: str, output: Format) -> None:
             show_json(msgspec.to_builtins(done))
         case Format.CSV:
             show_csv(Table.of(("missing",), [(key,) for key in done.missing]))
-        case Format.TABLE:
-            click.echo(
+        case Format.TABLE | Format.WIDE:
+            layout.say(
                 f"{number(done.events, 'event')} ({number(done.arrivals, 'arrival')}) of "
                 f"{number(done.segments, 'segment')}: the index is of generation {done.generation} now."
             )
             for key in done.missing:
-                click.echo(f"missing: {key}")
+                layout.say(f"missing: {key}")
     if done.missing:
         click.get_current_context().exit(1)

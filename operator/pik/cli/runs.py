@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import click
@@ -9,6 +10,7 @@ import click
 from pik.api.capture_stream import CaptureStream
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, show_table
+from pik.cli.wording import number
 from pik.domain.errors import NotReady
 from pik.execution.replay.ledger import read_progress
 from pik.execution.replay.runs import read_end, read_record
@@ -21,12 +23,12 @@ _FIELDS = (
     "run_key",
     "run_id",
     "state",
-    "started",
-    "ended",
     "sent",
     "failed",
     "held",
     "skipped",
+    "started",
+    "ended",
 )
 
 
@@ -45,12 +47,16 @@ async def command(desk: Desk, stream: str | None, output: Format) -> None:
             rows.append(
                 (
                     *(f"{where.namespace}/{where.name}", f"{record.namespace}/{record.name}", record.run_key),
-                    *(record.run_id, state, record.started, end.at if end else None),
-                    *(totals.sent, totals.failed, totals.held, totals.skipped),
+                    *(record.run_id, state, totals.sent, totals.failed, totals.held, totals.skipped),
+                    *(record.started, end.at if end else None),
                 )
             )
-    rows.sort(key=lambda row: str(row[5]))
-    show_table(Table.of(_FIELDS, rows), output)
+    rows.sort(key=lambda row: str(row[9]))
+    states = Counter(row[4] for row in rows)
+    told = ", ".join(f"{count:,} {state.lower()}" for state, count in sorted(states.items()))
+    sentence = f"{number(len(rows), 'replay')} begun{': ' if told else ''}{told}."
+    one_stream = ("stream",) if len({row[0] for row in rows}) == 1 else ()
+    show_table(Table.of(_FIELDS, rows, wide=("run_key", "ended", *one_stream)), output, sentence)
 
 
 async def streams_of(desk: Desk, name: str | None) -> list[Stream]:

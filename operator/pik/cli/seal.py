@@ -6,6 +6,7 @@ import click
 
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, show_table
+from pik.cli.wording import number
 from pik.execution.reading.describe import SETTLE
 from pik.execution.seals import seal_segments
 
@@ -26,7 +27,10 @@ async def command(desk: Desk, stream: str, settle: float, output: Format) -> Non
     seals = await seal_segments(await desk.stream(stream), settle)
     fields = ("number", "sealed_at", "segments", "previous")
     rows = [(seal.number, seal.sealed_at, len(seal.segments), seal.previous) for seal in seals]
-    if rows or output is not Format.TABLE:
-        show_table(Table.of(fields, rows), output)
-    else:
-        click.echo("nothing new to seal")
+    added = sum(len(seal.segments) for seal in seals)
+    sentence = (
+        f"{number(added, 'segment')} sealed, in {number(len(seals), 'seal')}."
+        if seals
+        else "Nothing new to seal."
+    )
+    show_table(Table.of(fields, rows, wide=("previous",)), output, sentence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from pik.cli.output import duration_text, shown
+from pik.cli.wording import duration_text, number, share_text, shown
 from pik.execution.inspect.conflicts import ConflictReport
 from pik.execution.inspect.duplicates import DuplicateReport
 from pik.execution.inspect.gaps import GapReport
@@ -12,11 +12,6 @@ from pik.execution.inspect.late import LateReport
 from pik.execution.inspect.order import OrderReport
 from pik.execution.inspect.report import Report
 from pik.execution.inspect.skew import SkewReport
-
-
-def number(count: int, one: str, many: str | None = None) -> str:
-    """`1 event`, `2,512 events`"""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 @singledispatch
@@ -27,8 +22,8 @@ def sentence(report: Report) -> str:
 @sentence.register
 def _(report: LateReport) -> str:
     text = (
-        f"{number(report.late, 'event')} of {report.events:,} ({report.share:.2%}) became known more than "
-        f"{duration_text(report.late_after)} after {'it' if report.late == 1 else 'they'} happened."
+        f"{number(report.late, 'event')} of {report.events:,} ({share_text(report.share)}) became known "
+        f"more than {duration_text(report.late_after)} after {'it' if report.late == 1 else 'they'} happened."
     )
     if report.p50 is not None and report.p99 is not None and report.longest is not None:
         text += (
@@ -45,7 +40,7 @@ def _(report: GapReport) -> str:
     every = duration_text(report.every)
     text = (
         f"{number(report.missing, 'slot')} of {every} missing out of {report.expected:,} "
-        f"({report.share:.2%}), in {number(report.runs_found, 'run')}; "
+        f"({share_text(report.share)}), in {number(report.runs_found, 'run')}; "
         f"{number(report.incidents_found, 'incident')} across keys."
     )
     if report.unkeyed:
@@ -54,7 +49,8 @@ def _(report: GapReport) -> str:
         text += f" {number(report.silent_keys, 'key')} fell silent before the stream's last arrival."
     if report.stream_last is not None:
         text += f" The stream's last arrival is of {shown(report.stream_last)}"
-        text += f", {number(report.stream_silence, 'slot')} ago." if report.stream_silence else "."
+        silent = f", and nothing for {number(report.stream_silence, 'slot')} since"
+        text += f"{silent if report.stream_silence else ''}."
     return text
 
 
@@ -62,7 +58,7 @@ def _(report: GapReport) -> str:
 def _(report: DuplicateReport) -> str:
     text = (
         f"{number(report.duplicates, 'duplicate')} among {number(report.arrivals, 'arrival')} "
-        f"({report.share:.2%}), of {number(report.events_repeated, 'event')}"
+        f"({share_text(report.share)}), of {number(report.events_repeated, 'event')}"
     )
     return f"{text}; {number(report.storms_found, 'storm')}."
 
@@ -81,8 +77,8 @@ def _(report: ConflictReport) -> str:
 @sentence.register
 def _(report: OrderReport) -> str:
     text = (
-        f"{number(report.disordered, 'event')} of {report.events:,} ({report.share:.2%}) came after a later "
-        f"one of their entity, in {number(report.entities_affected, 'entity', 'entities')}."
+        f"{number(report.disordered, 'event')} of {report.events:,} ({share_text(report.share)}) came after "
+        f"a later one of their entity, in {number(report.entities_affected, 'entity', 'entities')}."
     )
     if report.furthest_behind is not None:
         text += f" The furthest is {duration_text(report.furthest_behind)} behind."
@@ -92,7 +88,7 @@ def _(report: OrderReport) -> str:
 @sentence.register
 def _(report: SkewReport) -> str:
     text = (
-        f"{number(report.odd, 'event')} of {report.events:,} ({report.share:.2%}) with an odd time: "
+        f"{number(report.odd, 'event')} of {report.events:,} ({share_text(report.share)}) with an odd time: "
         f"{report.ahead:,} ahead of the clock, {report.far_ahead:,} by more than a day, "
         f"{report.epoch:,} in January 1970, {report.too_old:,} before 1990."
     )

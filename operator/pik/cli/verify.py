@@ -7,10 +7,11 @@ from typing import Any
 import click
 import msgspec
 
+from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
 from pik.cli.progress import progress
-from pik.cli.sentences import number
+from pik.cli.wording import number
 from pik.execution.verify import Finding, Verification, verify
 from pik.execution.verify.findings import NOTES
 
@@ -33,21 +34,25 @@ async def command(desk: Desk, stream: str, output: Format) -> None:
         _FIELDS,
         [_row(finding) for finding in verification.findings],
         "Findings",
+        wide=("expected", "found", "event_id"),
     )
     match output:
         case Format.JSON:
             show_json(_document(verification))
         case Format.CSV:
             show_csv(findings)
-        case Format.TABLE:
-            click.echo(_sentence(verification))
+        case Format.TABLE | Format.WIDE:
+            layout.say(_sentence(verification))
             for reason in verification.unread:
-                click.echo(f"not read: {reason}")
+                layout.say(f"not read: {reason}")
             if findings.rows:
-                print_table(findings)
+                print_table(findings, wide=output is Format.WIDE, gather=False)
             if verification.head is not None:
                 head = verification.head
-                click.echo(f"\nLast seal: {head.number}, sha256 {head.sha256}. Keep it elsewhere to compare.")
+                layout.say(
+                    f"\nThe last seal is number {head.number:,}. Keep its sha256 elsewhere, to compare:\n"
+                    f"{head.sha256}"
+                )
     if not verification.ok:
         click.get_current_context().exit(1)
 
