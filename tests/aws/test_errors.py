@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.dynamo_table import DynamoTable
 from pik.aws.errors import call, of_code, translated
 from pik.aws.s3_objects import Lock, S3ObjectStore
+from pik.aws.system import ThreadOffload
 from pik.domain import errors
 from pik.domain.instants import parse_instant
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
@@ -178,7 +180,8 @@ async def test_a_transaction_that_is_wrong_is_refused() -> None:
 
 
 async def test_raw_objects_are_locked_and_no_others() -> None:
-    client: Any = Scripted({}, {})
+    answer = {"ResponseMetadata": {"HTTPHeaders": {"date": "Wed, 10 Jul 2013 04:00:00 GMT"}}}
+    client: Any = Scripted(answer, answer)
     lock = Lock("p/raw/", "COMPLIANCE", 30)
     store = S3ObjectStore(client, "b", InlineOffload(), ManualClock(NOW), lock)
     await store.create("p/raw/x", b"")
@@ -203,6 +206,31 @@ def test_another_emulator_than_the_one_asked_for_is_refused(monkeypatch: pytest.
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     with pytest.raises(ValueError, match="4566"):
         AwsClients(AwsAccess("http://127.0.0.1:4999")).client("s3")
+
+
+@pytest.mark.loopback
+async def test_a_body_that_breaks_off_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\nETag: "e"\r\n'
+            b"Last-Modified: Wed, 10 Jul 2013 04:00:00 GMT\r\nConnection: close\r\n\r\nhalf of it"
+        )
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(half, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    io = ThreadOffload(1)
+    async with server:
+        client = AwsClients(AwsAccess(f"http://127.0.0.1:{port}")).client("s3")
+        store = S3ObjectStore(client, "b", io, ManualClock(NOW))
+        with pytest.raises(errors.Unavailable):
+            await store.read("key")
+    io.close()
 
 
 @pytest.mark.loopback

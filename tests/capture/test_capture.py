@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from pik.domain.arrivals import Outcome, Rejection
-from pik.domain.errors import NotReady, Overloaded, Unavailable
+from pik.domain.errors import DataLost, NotReady, Overloaded, Tampered, Unavailable
+from pik.domain.instants import Instant
 from pik.execution.capture.answers import Status
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
@@ -198,9 +199,9 @@ def test_a_segment_that_lands_late_is_known_from_when_it_landed() -> None:
         world, stream = await ready_world(Deduplication.ON_READ)
         create = world.objects.create
 
-        async def slow(key: str, body: bytes, content_type: str = "application/json") -> None:
+        async def slow(key: str, body: bytes, content_type: str = "application/json") -> Instant:
             await asyncio.sleep(300)
-            await create(key, body, content_type)
+            return await create(key, body, content_type)
 
         world.objects.create = slow  # type: ignore[method-assign]
         await Capture(stream).ingest([arrival(1, 0)])
@@ -228,5 +229,88 @@ def test_reindex_rebuilds_what_was_there() -> None:
         assert segments == world.table.segments
         forget = lambda found: {k: msgspec.structs.replace(v, generation=0) for k, v in found.items()}  # noqa: E731
         assert forget(entries) == forget(world.table.entries)
+
+    run(main())
+
+
+def test_after_expiry_a_reindex_keeps_the_later_acceptance() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        stream = replace(stream, retention_days=1)
+        capture = Capture(stream)
+        await capture.ingest([arrival(1, 0)])
+        await asyncio.sleep(3 * 86_400)  # past retention; lifecycle has not come round yet
+        [again] = await capture.ingest([arrival(1, 1)])
+        assert again.status is Status.ACCEPTED
+        await reindex(stream, world.table.ensure)
+        after = await Capture(stream).ingest([arrival(1, 1), arrival(1, 0)])
+        assert [answer.status for answer in after] == ["DUPLICATE", "CONFLICT"]
+
+    run(main())
+
+
+def test_a_damaged_segment_fails_only_what_hangs_on_it() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        [answer] = await Capture(stream).ingest([arrival(1, 0)])
+        key = answer.s3_key or ""
+        world.bucket.objects[key] = msgspec.structs.replace(world.bucket.objects[key], body=b"\x00")
+        capture = Capture(stream)
+        repeat = asyncio.create_task(capture.ingest([arrival(1, 0)]))
+        fresh = asyncio.create_task(capture.ingest([arrival(2, 0)]))
+        assert [a.status for a in await fresh] == ["ACCEPTED"]
+        with pytest.raises(Tampered, match=key):
+            await repeat
+
+    run(main())
+
+
+def test_segments_without_a_record_of_what_counts_are_data_lost_and_not_an_empty_stream() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        await Capture(stream).ingest([arrival(1, 0)])
+        world.table.drop()
+        world.bucket.objects = {k: v for k, v in world.bucket.objects.items() if "generations/" not in k}
+        with pytest.raises(DataLost, match=r"\.parquet"):
+            await reindex(stream, world.table.ensure)
+
+    run(main())
+
+
+def test_a_segment_under_another_ones_key_is_not_taken_for_it() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        [answer] = await Capture(stream).ingest([arrival(1, 0)])
+        stored = world.bucket.objects[answer.s3_key or ""]
+        [entry] = world.table.segments.values()
+        last = "0" if entry.segment.id[-1] == "f" else "f"
+        other = msgspec.structs.replace(entry.segment, id=entry.segment.id[:-1] + last)
+        world.bucket.objects[world.layout.segment(other)] = stored
+        with pytest.raises(Tampered, match="it says that it is segment"):
+            await reindex(stream, world.table.ensure)
+
+    run(main())
+
+
+def test_dead_writers_segments_are_waited_for_together() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        create = world.objects.create
+
+        async def never(key: str, body: bytes, content_type: str = "application/json") -> Instant:
+            raise Unavailable("S3 is away")
+
+        gone = Capture(stream, CaptureSettings(max_rows=1, patience=Patience(1, 0.1, 0.1)))
+        world.objects.create = never  # type: ignore[method-assign]
+        for key in range(10):
+            with pytest.raises(Unavailable):
+                await gone.ingest([arrival(key, 0)])
+        world.objects.create = create  # type: ignore[method-assign]
+        began = asyncio.get_running_loop().time()
+        answers = await Capture(stream, CaptureSettings(void_wait=10)).ingest(
+            [arrival(key, 0) for key in range(10)]
+        )
+        assert {answer.status for answer in answers} == {Status.ACCEPTED}
+        assert asyncio.get_running_loop().time() - began < 10 * 10 / 2
 
     run(main())

@@ -8,6 +8,7 @@ import pytest
 
 from contract.values import Objects, gathered
 from pik.domain.errors import AlreadyExists, Changed, NoSuchBucket, NoSuchObject, Unavailable
+from pik.domain.instants import Instant
 from pik.ports.objects import ObjectStore
 
 
@@ -42,8 +43,13 @@ async def test_no_two_creations_of_one_key(store: ObjectStore) -> None:
 async def test_one_of_many_at_once_creates(store: ObjectStore) -> None:
     """S3 may answer 409 to two that meet: nobody knows then, and the caller asks again."""
     answers = await gathered(store.create("race", str(n).encode()) for n in range(24))
-    created = [n for n, answer in enumerate(answers) if answer is None]
+    created = [n for n, answer in enumerate(answers) if isinstance(answer, Instant)]
     assert len(created) == 1
+    # the service's own time, by which whoever lists it judges when it landed
+    landed = (await store.stat("race")).last_modified
+    answered = answers[created[0]]
+    assert isinstance(answered, Instant)
+    assert landed <= answered
     others = [answer for n, answer in enumerate(answers) if n not in created]
     assert all(isinstance(answer, AlreadyExists | Unavailable) for answer in others)
     assert (await store.read("race")).body == str(created[0]).encode()

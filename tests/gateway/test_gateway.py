@@ -162,6 +162,27 @@ async def test_overload_says_when_to_come_back() -> None:
 
 
 @in_the_world
+async def test_bodies_under_way_are_bounded() -> None:
+    _, gateway = await opened(linger=5.0)
+    gateway = Gateway(gateway._doors, held_bytes=300)
+    body = json.dumps({**EVENT, "payload": "x" * 100}).encode()
+    first = asyncio.create_task(call(gateway, EVENTS, body))
+    await asyncio.sleep(0.1)
+    assert (await call(gateway, EVENTS, body)).status == 429
+    assert (await first).status == 200
+    assert (await call(gateway, EVENTS, body)).status == 200
+
+
+@in_the_world
+async def test_invented_replays_are_not_looked_up_one_by_one() -> None:
+    world, gateway = await opened()
+    batch = [{**EVENT, "pikrun": f"{n:064x}", "pikstream": "stream-1"} for n in range(100)]
+    response = await call(gateway, EVENTS, json.dumps(batch).encode())
+    assert (response.status, response.body["error"]["reason"]) == (413, "BatchTooLarge")
+    assert sum("objects.read" in line for line in world.trace) < 5
+
+
+@in_the_world
 async def test_an_outage_is_503_and_the_second_try_is_answered() -> None:
     world, gateway = await opened()
     world.faults = replace(world.faults, refused=1.0)

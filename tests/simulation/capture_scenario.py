@@ -57,7 +57,16 @@ class Log:
 class Scenario:
     """One schedule of capture."""
 
-    def __init__(self, world: World, *, writers: int = 2, clients: int = 3, chaos: int = 2) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        writers: int = 2,
+        clients: int = 3,
+        chaos: int = 2,
+        settings: CaptureSettings = SETTINGS,
+    ) -> None:
+        self._settings = settings
         self.world = world
         self.log = Log()
         self._writers = writers
@@ -85,7 +94,7 @@ class Scenario:
 
     def _start_writer(self) -> tuple[Process, Capture]:
         process = self.world.process("writer")
-        pair = (process, Capture(self.world.stream(), SETTINGS))
+        pair = (process, Capture(self.world.stream(), self._settings))
         self._live.append(pair)
         return pair
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from pik.domain.errors import AlreadyExists, Fenced, NoSuchObject, Unavailable
+from pik.domain.errors import AlreadyExists, Fenced, Unavailable
+from pik.domain.instants import Instant
 from pik.execution import reindex as reindexing
+from pik.execution.capture.deciding import Deciding
 from pik.execution.capture.landing import Landing
 from pik.execution.capture.on_write import OnWrite
 from pik.execution.capture.winners import Winner, Winners
@@ -23,26 +25,22 @@ WITHIN = 3_000
 
 def believe_a_reservation(patch: pytest.MonkeyPatch) -> None:
     """DUPLICATE on the strength of a reservation whose segment never landed."""
-    real = OnWrite._settle
+    real = Deciding._settle
 
-    async def settle(self: OnWrite, ours: Any, found: Any, decided: Any) -> Any:
-        try:
-            absent = await real(self, ours, found, decided)
-        except NoSuchObject:
-            absent = found
+    async def settle(self: Deciding, ours: Any, found: Any, decisions: Any) -> Any:
+        absent = await real(self, ours, found, decisions)
         if absent is not None:
-            items = [item for item in self.items if item.arrival.event_id == ours.event_id]  # type: ignore[attr-defined]
-            decided[ours.event_id] = Winner(items[0].arrival, absent.segment)
-        return None
+            group = self.groups[ours.event_id]  # type: ignore[attr-defined]
+            decisions.winners[ours.event_id] = Winner(group[0].arrival, absent.segment)
 
-    filling = OnWrite._fill
+    deciding = Deciding.decide
 
-    async def fill(self: OnWrite, head: Any, items: Any) -> Any:
-        self.items = items  # type: ignore[attr-defined]
-        return await filling(self, head, items)
+    async def decide(self: Deciding, head: Any, groups: Any) -> Any:
+        self.groups = groups  # type: ignore[attr-defined]
+        return await deciding(self, head, groups)
 
-    patch.setattr(OnWrite, "_settle", settle)
-    patch.setattr(OnWrite, "_fill", fill)
+    patch.setattr(Deciding, "_settle", settle)
+    patch.setattr(Deciding, "decide", decide)
 
 
 def believe_a_void(patch: pytest.MonkeyPatch) -> None:
@@ -51,22 +49,22 @@ def believe_a_void(patch: pytest.MonkeyPatch) -> None:
 
     async def look(self: Winners, segment: Any, event_id: str) -> Any:
         found = await real(self, segment, event_id)
-        rows = [row for rows in self._seen.values() for row in rows.values()]
-        return found or (Winner(rows[0].arrival, segment) if rows else None)
+        known = [arrival for arrivals in self._seen.values() for arrival in arrivals.values()]
+        return found or (Winner(known[0], segment) if known else None)
 
     patch.setattr(Winners, "look", look)
 
 
 def trust_the_dead(patch: pytest.MonkeyPatch) -> None:
     """An entry of an earlier generation counts if its segment landed."""
-    patch.setattr(OnWrite, "_is_dead", lambda *_: False)
+    patch.setattr(Deciding, "_is_dead", lambda *_: False)
 
 
 def do_not_look_at_the_generation_again(patch: pytest.MonkeyPatch) -> None:
     """Step 3 left out."""
     real = OnWrite._generation
 
-    async def generation(self: OnWrite) -> GenerationState:
+    async def generation(self: OnWrite) -> int:
         held = getattr(self, "held", None)
         self.held = None if held else await real(self)  # type: ignore[attr-defined]
         return held or self.held  # type: ignore[attr-defined, no-any-return]
@@ -99,11 +97,11 @@ def answer_before_durable(patch: pytest.MonkeyPatch) -> None:
         objects = self._stream.objects
         create = objects.create
 
-        async def forgetful(key: str, body: bytes, content_type: str = "") -> None:
+        async def forgetful(key: str, body: bytes, content_type: str = "") -> Instant:
             try:
-                await create(key, body, content_type)
+                return await create(key, body, content_type)
             except (Unavailable, AlreadyExists):
-                return
+                return self._stream.clock.now()
 
         patch.setattr(objects, "create", forgetful)
         try:

@@ -83,10 +83,22 @@ class NoFiles:
         raise AssertionError("nothing here reads Parquet")
 
 
+class ServiceClock:
+    """The time of the services, which no process's clock has to agree with."""
+
+    def now(self) -> Instant:
+        return Instant(BASE + int(asyncio.get_running_loop().time() * 1e6))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
 class World:
     """The shared services, the seeded fates, and the processes."""
 
-    def __init__(self, seed: int, deduplication: Deduplication = Deduplication.ON_WRITE) -> None:
+    def __init__(
+        self, seed: int, deduplication: Deduplication = Deduplication.ON_WRITE, page: int = 1_000
+    ) -> None:
         self.random = random.Random(seed)
         self.faults = CALM
         self.deduplication = deduplication
@@ -94,8 +106,8 @@ class World:
         self.layout = Layout("", "stream-1")
         self.bucket = MemoryBucket()
         self.table = MemoryTable()
-        self.objects = MemoryObjectStore(self.bucket, self, self._before, self._after)
-        self.index = MemoryIndex(self.table, self._before, self._after)
+        self.objects = MemoryObjectStore(self.bucket, ServiceClock(), self._before, self._after, page)
+        self.index = MemoryIndex(self.table, self._before, self._after, page)
         self._made = 0
 
     # ports.Clock, offload and entropy of a process

@@ -9,6 +9,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 _SERVER_ERROR = 500
 # no connection, no answer in time, or one that broke off
-_NO_ANSWER = (BotocoreConnectionError, HTTPClientError, IncompleteReadError)
+_NO_ANSWER = (BotocoreConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 _NO_CREDENTIALS = (
     CredentialRetrievalError,
     NoCredentialsError,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pik.aws.errors import call, is_code
 from pik.domain.errors import AlreadyExists, Changed, NoSuchBucket, NoSuchObject, PikError, Refused
-from pik.domain.instants import instant_of
+from pik.domain.instants import Instant, instant_of
 from pik.ports.objects import ObjectInfo, StoredObject
 from pik.ports.system import Clock, Offload
 
@@ -36,13 +38,19 @@ class S3ObjectStore:
         self._clock = clock
         self._lock = lock
 
-    async def create(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+    async def create(self, key: str, body: bytes, content_type: str = "application/json") -> Instant:
         try:
-            await self._put(key, body, ContentType=content_type, IfNoneMatch="*", **self._locked(key))
+            answer = await self._put(
+                key, body, ContentType=content_type, IfNoneMatch="*", **self._locked(key)
+            )
         except Refused as error:
             if is_code(error, "PreconditionFailed"):
                 raise AlreadyExists(f"there is an object {key} already") from error
             raise
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        if date is None:
+            return (await self.stat(key)).last_modified
+        return instant_of(parsedate_to_datetime(date))
 
     async def replace(self, key: str, body: bytes, etag: str) -> None:
         try:
@@ -55,7 +63,8 @@ class S3ObjectStore:
     async def read(self, key: str) -> StoredObject:
         def get() -> StoredObject:
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
-            with answer["Body"] as stream:
+            # entering the body itself would read past botocore's checks of its length and checksum
+            with closing(answer["Body"]) as stream:
                 body = stream.read()
             return StoredObject(body, answer["ETag"], instant_of(answer["LastModified"]))
 
@@ -74,21 +83,22 @@ class S3ObjectStore:
 
     async def list(self, prefix: str, start_after: str = "") -> AsyncIterator[ObjectInfo]:
         request: Any = {"Bucket": self._bucket, "Prefix": prefix}
+        if start_after:
+            request["StartAfter"] = start_after
         while True:
-            if start_after:
-                request["StartAfter"] = start_after
             page = await call(self._io, self._client.list_objects_v2, **request)
-            contents = page.get("Contents", [])
-            for found in contents:
+            for found in page.get("Contents", []):
                 yield ObjectInfo(
                     found["Key"], found["Size"], found["ETag"], instant_of(found["LastModified"])
                 )
             if not page["IsTruncated"]:
                 return
-            start_after = contents[-1]["Key"]
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
-    async def _put(self, key: str, body: bytes, **options: Any) -> None:
-        await call(self._io, self._client.put_object, Bucket=self._bucket, Key=key, Body=body, **options)
+    async def _put(self, key: str, body: bytes, **options: Any) -> Any:
+        return await call(
+            self._io, self._client.put_object, Bucket=self._bucket, Key=key, Body=body, **options
+        )
 
     async def _check_bucket(self) -> None:
         try:

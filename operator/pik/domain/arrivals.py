@@ -38,6 +38,12 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     replay_of: str | None = None  # run id, only where that run is known to exist
 
 
+def size_of(arrival: Arrival) -> int:
+    """Bytes that it takes to keep, roughly: its texts and what holds them."""
+    texts = len(arrival.data) + len(arrival.attributes or "") + len(arrival.idempotency_key or "")
+    return texts + len(arrival.entity_id) + len(arrival.source) + len(arrival.event_type) + 768
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """An arrival's place and outcome in a segment. Row numbers of a segment are unique and may have holes."""
 

@@ -114,12 +114,12 @@ class ParquetCodec:
         except (pa.ArrowException, OSError) as error:
             raise Tampered(f"not a readable segment: {error}") from error
         head = read_head(table.schema.metadata)
-        if table.schema.names != SCHEMA.names:
+        if not table.schema.equals(SCHEMA, check_metadata=False):
             raise Tampered(f"a segment without its columns: {table.schema.names}")
         try:
             columns = [_values(column, field) for column, field in zip(table.columns, SCHEMA, strict=True)]
             return head, [_row(values) for values in zip(*columns, strict=True)]
-        except ValueError as error:  # an outcome that is none, bytes that are no text
+        except (ValueError, pa.ArrowException) as error:  # an outcome that is none, bytes that are no text
             raise Tampered(f"not a segment's values: {error}") from error
 
 

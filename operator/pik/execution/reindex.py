@@ -8,7 +8,7 @@ from hashlib import sha256
 import msgspec
 
 from pik.domain.arrivals import Outcome, Row
-from pik.domain.errors import AlreadyExists, Fenced, NoSuchObject, NotReady, Tampered
+from pik.domain.errors import AlreadyExists, DataLost, Fenced, NoSuchObject, NotReady, Tampered
 from pik.domain.instants import Instant
 from pik.domain.retention import is_expired
 from pik.domain.segments import GenerationRecord, SegmentID
@@ -40,7 +40,8 @@ async def reindex(
     """Makes the index of the next generation from raw, and lets writers in when it is whole.
 
     Raises `NotReady` where other reindexers keep coming in between, `Tampered` where an object that counts
-    is not a segment (naming it), and `Unavailable`; started again it begins anew and harms nothing.
+    is not the segment of its key (naming it), `DataLost` where there are segments and no record of which of
+    them count, and `Unavailable`; started again it begins anew and harms nothing.
     """
     for _ in range(attempts):
         try:
@@ -64,7 +65,8 @@ async def _build(
     await until_answered(stream.clock, patience, lambda: _create(stream, record))
     events = arrivals = 0
     missing = []
-    for done, segment in enumerate(counting):
+    # The latest first: where an event expired and was accepted again, the later acceptance is the event.
+    for done, segment in enumerate(reversed(counting)):
         progress(done, len(counting))
         rows = await _rebuild(stream, record, segment, patience)
         if rows is None:
@@ -85,14 +87,24 @@ async def _counting(stream: Stream, newest: GenerationRecord | None) -> list[Seg
     counting = {
         segment
         for segment in (newest.counting if newest else ())
-        if not is_expired(Instant(segment.stamp_millis * 1000), stream.retention_days, now)
+        if not is_expired(_stamp(segment), stream.retention_days, now)
     }
     generation = newest.number if newest else 0
     async for info in stream.objects.list(stream.layout.raw):
         segment = _segment_of(stream, info.key)
-        if segment is not None and segment.generation == generation:
+        if segment is None or is_expired(_stamp(segment), stream.retention_days, now):
+            continue
+        if newest is None:
+            raise DataLost(
+                f"{info.key} is there, but no record of which segments count: generations/ is gone"
+            )
+        if segment.generation == generation:
             counting.add(segment)
     return sorted(counting)
+
+
+def _stamp(segment: SegmentID) -> Instant:
+    return Instant(segment.stamp_millis * 1000)
 
 
 def _segment_of(stream: Stream, key: str) -> SegmentID | None:
@@ -126,6 +138,8 @@ async def _rebuild(
         head, rows = await stream.offload(stream.codec.decode, stored.body)
     except Tampered as error:
         raise Tampered(f"{key}: {error}") from error
+    if (head.segment, head.stream_id) != (segment, stream.layout.stream_id):
+        raise Tampered(f"{key}: it says that it is segment {head.segment} of stream {head.stream_id}")
     entry = describe_rows(
         head,
         rows,

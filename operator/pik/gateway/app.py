@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -52,9 +53,15 @@ class RequestRefused(PikError):
 class Gateway:
     """The ASGI application. `close` makes it refuse new requests, so that those under way can end."""
 
-    def __init__(self, doors: Doors, *, body_seconds: float = 30.0) -> None:
+    def __init__(
+        self, doors: Doors, *, body_seconds: float = 30.0, held_bytes: int = 256 * 1024 * 1024
+    ) -> None:
+        """`body_seconds`: that a body may take to come. `held_bytes`: of bodies of requests under way; what
+        would be more is answered 429."""
         self._doors = doors
         self._body_seconds = body_seconds
+        self._most_held = held_bytes
+        self._held = 0
         self._closing = False
         self._answers = msgspec.json.Encoder()
 
@@ -103,9 +110,11 @@ class Gateway:
             raise RequestRefused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedEncoding", "bodies come without an encoding"
             )
-        body = await self._body(headers.get(b"content-length"), receive, door.rules.max_batch_bytes)
         content_type = headers[b"content-type"].decode("latin-1") if b"content-type" in headers else None
-        answers = await self._take(door, body, content_type, scope["headers"])
+        with self._holding() as hold:
+            most = door.rules.max_batch_bytes
+            body = await self._body(headers.get(b"content-length"), receive, most, hold)
+            answers = await self._take(door, body, content_type, scope["headers"])
         rejected = all(answer.status is Status.REJECTED for answer in answers) and answers
         status = HTTPStatus.UNPROCESSABLE_ENTITY if rejected else HTTPStatus.OK
         return status, self._answers.encode({"answers": answers})
@@ -131,7 +140,26 @@ class Gateway:
             taken = decode_request(body, door.rules, content_type, headers)
         return await door.capture.ingest(await door.claims.judge(taken))
 
-    async def _body(self, length: bytes | None, receive: Receive, most: int) -> bytes:
+    @contextmanager
+    def _holding(self) -> Iterator[Callable[[int], None]]:
+        """Counts a request's bytes while it is under way. Raises `Overloaded` where they are too many."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if self._held + size > self._most_held and self._held > held:
+                raise Overloaded("too much is being read and written at once", retry_after=1.0)
+            held += size
+            self._held += size
+
+        try:
+            yield hold
+        finally:
+            self._held -= held
+
+    async def _body(
+        self, length: bytes | None, receive: Receive, most: int, hold: Callable[[int], None]
+    ) -> bytes:
         """The whole body. Raises `BatchTooLarge` before reading more than it must."""
         if length is not None and length.isdigit() and int(length) > most:
             raise BatchTooLarge(f"the body has {int(length)} bytes; {most} are taken")
@@ -147,6 +175,7 @@ class Gateway:
                     size += len(part)
                     if size > most:
                         raise BatchTooLarge(f"the body has more than {most} bytes")
+                    hold(len(part))
                     parts.append(part)
                     if not message.get("more_body"):
                         return b"".join(parts)

@@ -45,12 +45,14 @@ class MemoryObjectStore:
         key: str,
         body: bytes,
         content_type: str = "application/json",  # noqa: ARG002 - nothing reads it back
-    ) -> None:
+    ) -> Instant:
         await self._before("objects.create")
         if key in self._objects():
             raise AlreadyExists(f"there is an object {key} already")
         self._put(key, body)
+        modified = self._bucket.objects[key].last_modified
         await self._after("objects.create")
+        return modified
 
     async def replace(self, key: str, body: bytes, etag: str) -> None:
         await self._before("objects.replace")

@@ -26,8 +26,9 @@ class StoredObject(msgspec.Struct, frozen=True):
 class ObjectStore(Protocol):
     """One bucket. All calls raise `NoSuchBucket` when it is gone."""
 
-    async def create(self, key: str, body: bytes, content_type: str = "application/json") -> None:
-        """PUT with `If-None-Match: *`. Raises `AlreadyExists`."""
+    async def create(self, key: str, body: bytes, content_type: str = "application/json") -> Instant:
+        """PUT with `If-None-Match: *`. The service's own time when it had done so (whole seconds, not before
+        the object's LastModified). Raises `AlreadyExists`."""
         ...
 
     async def replace(self, key: str, body: bytes, etag: str) -> None:

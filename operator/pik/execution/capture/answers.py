@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.errors import PikError
 
 
 class Status(StrEnum):
@@ -48,6 +49,7 @@ class Item(msgspec.Struct, gc=False, eq=False):
     arrival: Arrival
     request: Request
     position: int
+    size: int  # bytes, as `size_of` counts them
     voids: int = 0  # segments of its that others voided
     turns: int = 0  # times it started again
     straggler: bool = False  # left over by a segment: goes into one that holds nothing else
@@ -68,7 +70,9 @@ class Request(msgspec.Struct, eq=False):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What one segment brought: answers, and the items that must go into a later segment."""
+    """What one segment brought: answers, items that must go into a later segment, and those that nobody can
+    decide."""
 
     answers: list[tuple[Item, Answer]]
     left: list[Item]
+    failed: list[tuple[Item, PikError]] = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 
-from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.arrivals import Arrival, Rejection, size_of
 from pik.domain.errors import NotReady, Overloaded, PikError
 from pik.execution.capture.answers import Answer, Attempt, Item, Request, rejected
 from pik.execution.capture.landing import Landing
@@ -14,6 +15,8 @@ from pik.execution.capture.on_read import OnRead
 from pik.execution.capture.on_write import OnWrite
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.stream import Deduplication, Stream
+
+log = logging.getLogger(__name__)
 
 
 class Capture:
@@ -31,6 +34,7 @@ class Capture:
         self._decides = stream.deduplication is Deduplication.ON_WRITE
         self._queue: deque[Item] = deque()
         self._stragglers: deque[Item] = deque()
+        self._straggling = False  # a segment of stragglers is under way
         self._parked: dict[str, list[Item]] = {}  # items about an event of a commit under way
         self._busy: set[str] = set()  # event ids of commits under way
         self._waiting = 0  # events taken and not answered
@@ -50,7 +54,7 @@ class Capture:
         answers = [rejected(a) if isinstance(a, Rejection) else None for a in arrivals]
         request = Request(answers, answers.count(None), asyncio.get_running_loop().create_future())
         items = [
-            Item(arrival, request, position)
+            Item(arrival, request, position, size_of(arrival))
             for position, arrival in enumerate(arrivals)
             if isinstance(arrival, Arrival)
         ]
@@ -62,7 +66,7 @@ class Capture:
         return [answer for answer in request.answers if answer is not None]
 
     def _admit(self, items: list[Item]) -> None:
-        size = sum(len(item.arrival.data) for item in items)
+        size = sum(item.size for item in items)
         full = self._waiting + len(items) > self._settings.max_waiting
         heavy = self._waiting_bytes + size > self._settings.max_waiting_bytes
         # a request larger than the bound is taken when nothing waits: else it could never be
@@ -82,25 +86,34 @@ class Capture:
         await self.drain()
 
     def _wake(self) -> None:
-        while len(self._tasks) < self._settings.commits and (self._queue or self._stragglers):
+        while len(self._tasks) < self._settings.commits and self._next():
             task = asyncio.get_running_loop().create_task(self._commit())
             self._tasks.add(task)
             task.add_done_callback(self._ended)
-            if not (self._stragglers or len(self._queue) > self._settings.max_rows):
+            if self._next() is self._queue and len(self._queue) <= self._settings.max_rows:
                 return  # one task takes all that waits
+
+    def _next(self) -> deque[Item]:
+        """What the next segment is filled from. Stragglers may wait for other writers: one segment of them
+        at a time, so that they do not hold up everything else."""
+        return self._stragglers if self._stragglers and not self._straggling else self._queue
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), Exception):
+            log.error("a commit failed in a way that was not foreseen", exc_info=task.exception())
         # a cancelled or dying process starts nothing new
         if not task.cancelled() and (task.exception() is None or isinstance(task.exception(), Exception)):
             self._wake()
 
     async def _commit(self) -> None:
-        if len(self._queue) < self._settings.max_rows and not self._stragglers:
+        if self._next() is self._queue and len(self._queue) < self._settings.max_rows:
             await self._stream.clock.sleep(self._settings.linger)
+        straggling = self._next() is self._stragglers
         batch = self._take()
         if not batch:
             return
+        self._straggling |= straggling
         ids = {item.arrival.event_id for item in batch} if self._decides else set()
         self._busy |= ids
         try:
@@ -112,6 +125,8 @@ class Capture:
         else:
             self._settle(attempt)
         finally:
+            if straggling:
+                self._straggling = False
             self._busy -= ids
             for event_id in ids & self._parked.keys():
                 self._queue.extend(self._parked.pop(event_id))
@@ -119,7 +134,7 @@ class Capture:
     def _take(self) -> list[Item]:
         """The next segment's items: stragglers alone, else what came first, without two commits about one
         event at a time."""
-        queue = self._stragglers or self._queue
+        queue = self._next()
         batch: list[Item] = []
         size = 0
         while queue and len(batch) < self._settings.max_rows and size < self._settings.max_bytes:
@@ -130,7 +145,7 @@ class Capture:
                 self._parked.setdefault(item.arrival.event_id, []).append(item)
             else:
                 batch.append(item)
-                size += len(item.arrival.data)
+                size += item.size
         return batch
 
     def _settle(self, attempt: Attempt) -> None:
@@ -141,6 +156,8 @@ class Capture:
             request.missing -= 1
             if request.missing == 0 and not request.done.done():
                 request.done.set_result(None)
+        for item, error in attempt.failed:
+            self._fail([item], error)
         for item in attempt.left:
             if item.turns > self._settings.restarts:
                 self._fail([item], NotReady("the index kept changing; try again later"))
@@ -156,4 +173,4 @@ class Capture:
 
     def _forget(self, item: Item) -> None:
         self._waiting -= 1
-        self._waiting_bytes -= len(item.arrival.data)
+        self._waiting_bytes -= item.size

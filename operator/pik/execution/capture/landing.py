@@ -12,7 +12,7 @@ from pik.domain.layout import segment_id
 from pik.domain.segments import SegmentEntry, SegmentHead, SegmentID
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.generations import newest_record
-from pik.execution.reading.describe import describe_rows
+from pik.execution.reading.describe import describe_rows, known_from
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 
@@ -50,36 +50,35 @@ class Landing:
         body = await stream.offload(stream.codec.encode, head, rows)
         digest = sha256(body).hexdigest()
 
-        async def put(content: bytes) -> bool:
-            """Whether the object at the key is this content."""
+        async def put(content: bytes) -> Instant | None:
+            """By when this content had landed at the key, in S3's own time; None: another one is there."""
             try:
-                await stream.objects.create(key, content, _PARQUET)
+                return await stream.objects.create(key, content, _PARQUET)
             except AlreadyExists:
-                return (await stream.objects.read(key)).body == content
-            return True
+                there = await stream.objects.read(key)
+                return there.last_modified if there.body == content else None
 
         try:
             landed = await until_answered(stream.clock, settings.patience, lambda: put(body))
         except Unavailable:
             void = await stream.offload(stream.codec.encode, head, [])
-            if await put(void):
+            if await put(void) is not None:
                 raise
-            landed = sha256((await stream.objects.read(key)).body).hexdigest() == digest
-        if not landed:
+            landed = await put(body)
+        if landed is None:
             raise Voided(key)
-        return describe_rows(
-            head, rows, key=key, sha256=digest, size=len(body), known_from=await self._known_from(head, key)
-        )
+        known = await self._known_from(head, key, landed)
+        return describe_rows(head, rows, key=key, sha256=digest, size=len(body), known_from=known)
 
-    async def _known_from(self, head: SegmentHead, key: str) -> Instant:
-        late = self._stream.clock.now().micros - head.ingest_time.micros > self._settings.settle * 1e6
-        if not late:
+    async def _known_from(self, head: SegmentHead, key: str, landed: Instant) -> Instant:
+        """By S3's clock alone, as whoever rebuilds the index judges it. `landed` is when it answered; only
+        where that is late is the object's own LastModified looked up."""
+        if known_from(head.ingest_time, landed, self._settings.settle) == head.ingest_time:
             return head.ingest_time
         info = await until_answered(
             self._stream.clock, self._settings.patience, lambda: self._stream.objects.stat(key)
         )
-        landed_late = info.last_modified.micros - head.ingest_time.micros > self._settings.settle * 1e6
-        return info.last_modified if landed_late else head.ingest_time
+        return known_from(head.ingest_time, info.last_modified, self._settings.settle)
 
     async def register(self, entry: SegmentEntry) -> bool:
         """Writes the manifest row (step 5). False: the index moved on without this segment, so that nothing

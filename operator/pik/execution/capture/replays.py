@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.errors import BatchTooLarge
 from pik.domain.intake import Decoded, Intake, ReplayClaim
 from pik.execution.replay.runs import read_record
 from pik.execution.stream import Stream
 
 _REMEMBERED = 1_000
+_MOST_RUNS = 16  # in one request: each that is not known yet is looked up
 
 
 class ReplayClaims:
@@ -23,9 +25,12 @@ class ReplayClaims:
     async def judge(self, taken: Sequence[Intake]) -> list[Arrival | Rejection]:
         """The arrivals as they are to be stored. A false claim stays visible in an arrival's attributes.
 
-        Raises `Unavailable` where the record cannot be read: nobody can tell then.
+        Raises `Unavailable` where the record cannot be read: nobody can tell then; and `BatchTooLarge` for
+        more runs at once than a target is ever sent.
         """
         claims = {item.claim for item in taken if isinstance(item, Decoded) and item.claim is not None}
+        if len(claims) > _MOST_RUNS:
+            raise BatchTooLarge(f"events of {len(claims)} replays at once; {_MOST_RUNS} are taken")
         true = {claim for claim in claims if await self._is_true(claim)}
         return [
             item

@@ -14,10 +14,10 @@ class CaptureSettings(msgspec.Struct, frozen=True):
 
     linger: float = 0.002  # seconds to wait for company before a commit
     max_rows: int = 10_000  # in a segment
-    max_bytes: int = 16 * 1024 * 1024  # of payload in a segment
+    max_bytes: int = 32 * 1024 * 1024  # of arrivals in a segment, as they are kept in memory
     commits: int = 2  # segments under way at once
-    max_waiting: int = 50_000  # events that wait for a commit; more are Overloaded
-    max_waiting_bytes: int = 256 * 1024 * 1024
+    max_waiting: int = 200_000  # events that wait to be written: several of the largest requests
+    max_waiting_bytes: int = 512 * 1024 * 1024
     settle: float = SETTLE
     void_wait: float = 10.0  # seconds to wait for another writer's segment: longer than a PUT takes
     patience: Patience = Patience()

@@ -11,7 +11,7 @@ from pik.domain.arrivals import Arrival, Outcome
 from pik.domain.differences import Difference, payload_differences
 from pik.domain.instants import Instant
 from pik.domain.segments import parse_segment_id
-from pik.execution.capture.winners import same_event
+from pik.execution.capture.winners import Sameness
 from pik.execution.explain.aggregates import AggregateUse, aggregates_of
 from pik.execution.explain.arrivals import Candidates, PlacedArrival, arrivals_of, check_prefix
 from pik.execution.explain.replays import OpenRun, ReplayUse, replays_of
@@ -152,7 +152,7 @@ def _part(placed: PlacedArrival, first: Arrival | None, exclude: tuple[str, ...]
         return Part.DUPLICATE if outcome is Outcome.DUPLICATE else Part.CONFLICT
     if first is None:
         return Part.UNDECIDED
-    return Part.DUPLICATE if same_event(first, placed.arrival, exclude) else Part.CONFLICT
+    return Part.DUPLICATE if Sameness(first, exclude).is_repeated_by(placed.arrival) else Part.CONFLICT
 
 
 def _differences(first: Arrival, other: Arrival, exclude: tuple[str, ...]) -> tuple[Difference, ...]:
