@@ -72,6 +72,7 @@ class Office:
 
     def __init__(self, directory: Path, *resources: AnyResource) -> None:
         self.clock = ManualClock(START)
+        self.columns = 120
         self.cloud = MemoryCloud(self.clock)
         self._resources = resources or (manifest(),)
         self._directory = directory
@@ -129,7 +130,8 @@ class Office:
         return connect
 
     def run(self, *arguments: str) -> Result:
-        return CliRunner().invoke(pik, arguments, obj=self.connect)
+        runner = CliRunner(env={"COLUMNS": str(self.columns)})
+        return runner.invoke(pik, arguments, obj=self.connect)
 
     def ask(self, *arguments: str) -> Any:
         """What a command says in JSON."""

@@ -108,3 +108,39 @@ def test_without_an_expectation_one_must_be_given(tmp_path: Path) -> None:
     result = Office(tmp_path).run("inspect", "gaps", "things")
     assert result.exit_code == 2
     assert "give --every" in result.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+@pytest.mark.parametrize("kind", ["late", "gaps", "duplicates", "conflicts", "order", "skew"])
+def test_no_line_is_wider_than_the_terminal(office: Office, kind: str, columns: int) -> None:
+    office.capture(
+        arrival("key0", after(0)), arrival("key1", after(3_600), b'{"n":"' + b"long " * 50 + b'"}')
+    )
+    office.columns = columns
+    result = office.run("inspect", kind, "things")
+    assert result.exit_code == 0, result.output
+    assert max(map(len, lines(result))) <= columns
+
+
+def test_at_most_ten_rows_for_people_and_more_for_programs(office: Office) -> None:
+    office.capture(*(arrival(f"late{number}", after(number)) for number in range(25)))
+    shown = lines(office.run("inspect", "late", "things"))
+    assert shown[-1] == "… and 16 more"
+    assert lines(office.run("inspect", "late", "things", "--top", "24"))[-1] == "… and 2 more"
+    assert len(office.ask("inspect", "late", "things")["sections"]["latest"]) == 26
+
+
+def test_an_event_is_explained_by_the_beginning_that_a_table_shows(office: Office) -> None:
+    [line] = [
+        line for line in lines(office.run("inspect", "late", "things")) if "40m" in line and "e1" in line
+    ]
+    office.columns = 80
+    result = office.run("explain", line.split()[0])
+    assert result.exit_code == 0, result.output
+    assert "1 arrival; it went into 0 replays and 0 aggregates." in " ".join(result.stdout.split())
+    assert max(map(len, lines(result))) <= 80
+
+
+@pytest.mark.parametrize("known_by", ["ReceivedTime", "receivedtime"])
+def test_a_choice_is_named_as_in_manifests(office: Office, known_by: str) -> None:
+    assert office.run("inspect", "late", "things", "--known-by", known_by).exit_code == 0

@@ -105,6 +105,7 @@ async def _answer(desk: Desk, text: str) -> tuple[Stream, Answer]:
 
 
 def _sentences(one: str, other: str, found: Difference, why: Explanation) -> list[str]:
+    one, other = shown(one), shown(other)
     sides = (
         f"From {one} (as of {shown(found.before.as_of.as_of)}, version {short(found.before.version)})",
         f"to {other} (as of {shown(found.after.as_of.as_of)}, version {short(found.after.version)}).",

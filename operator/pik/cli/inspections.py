@@ -16,7 +16,7 @@ from pik.api.common import seconds_of
 from pik.api.replay_job import TimeField
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.findings import show_findings
-from pik.cli.output import Format, Table, output_option, show_csv, show_json
+from pik.cli.output import PEOPLE, Format, Table, output_option, show_csv, show_json
 from pik.cli.parameters import DURATION, INSTANT, OneOf, window_of
 from pik.domain.instants import Instant
 from pik.domain.windows import Window
@@ -64,7 +64,7 @@ def _inspection(work: Callable[..., None]) -> Callable[..., None]:
     @wraps(work)
     def asked(start: Instant | None, end: Instant | None, **given: Any) -> None:
         told = {name: given.pop(name) for name in ("field", "as_of", "section", "output")}
-        limit = given.pop("limit") or (_SHOWN if told["output"] is Format.TABLE else LIMIT)
+        limit = given.pop("limit") or (_SHOWN if told["output"] in PEOPLE else LIMIT)
         work(question=Question(window_of(start, end), limit=limit, **told), **given)
 
     command: Callable[..., None] = asked

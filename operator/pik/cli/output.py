@@ -41,6 +41,9 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+PEOPLE = (Format.TABLE, Format.WIDE)
+
+
 def output_option(command: C) -> C:
     """Adds `-o`, passed as `output`."""
     return click.option(

@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int, int], None]
-"""Called with what is done and what there is."""
-
-BYTES = "bytes"
-"""A unit that is shown in kilobytes, megabytes and so on."""
+"""Called with what is done and what there is, 0 where that is not known."""
 
 
 @contextmanager
@@ -20,27 +17,23 @@ def progress(title: str, unit: str) -> Iterator[Advance]:
         yield lambda done, total: None  # noqa: ARG005
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    amount: list[ProgressColumn] = [MofNCompleteColumn(), TextColumn(unit)]
-    if unit == BYTES:
-        amount = [DownloadColumn()]
     bar = Progress(
         TextColumn(title),
         BarColumn(),
-        *amount,
+        TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
     with bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(title, total=None, amount="")
+
+        def advance(done: int, total: int) -> None:
+            amount = f"{done:,}/{total:,} {unit}" if total else f"{done:,} {unit}"
+            bar.update(task, completed=done, total=total or None, amount=amount)
+
+        yield advance
