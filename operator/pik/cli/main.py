@@ -34,10 +34,17 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "describe": Entry("describe", "One object: what is wanted, what was observed, what happened."),
         "apply": Entry("apply", "Create or change objects beside the folder's own."),
         "approve": Entry("approve", "Approve the plan that a ReplayJob shows."),
+        "suspend": Entry("suspend", "Hold an object: no events taken, nothing sent or computed."),
+        "resume": Entry("resume", "Let an object go on that was held."),
         "delete": Entry("delete", "Delete an object that was applied."),
+        "wait": Entry("wait", "Wait until an object has a condition."),
+        "status": Entry("status", "Whether a `pik up` is at work on the folder, and how it goes."),
     },
     "Feed": {
         "import": Entry("importing", "Capture the events of CSV, NDJSON and Parquet files."),
+    },
+    "Replay": {
+        "replay": Entry("replay", "Write a ReplayJob for a slice of a stream, and apply it."),
     },
     "Look": {
         "inspect": Entry("inspections", "What is late, missing, repeated, contradictory or out of order."),

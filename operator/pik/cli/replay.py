@@ -1,0 +1,118 @@
+"""`pik replay`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from pik.api.common import API_VERSION
+from pik.api.manifests import load_text
+from pik.api.replay_job import Duplicates, Order, ReplayJob, StaleAction
+from pik.cli.desk import dir_option
+from pik.cli.handover import apply
+from pik.cli.parameters import INSTANT
+from pik.domain.instants import Instant
+from pik.local.state import State
+
+
+@click.command("replay")
+@click.argument("stream")
+@click.option("--name", required=True, help="Name of the ReplayJob.")
+@click.option("--from", "start", type=INSTANT, required=True, metavar="RFC3339", help="Inclusive.")
+@click.option("--to", "end", type=INSTANT, required=True, metavar="RFC3339", help="Exclusive.")
+@click.option("--entity", "entities", multiple=True, help="Only this one's events; may be given again.")
+@click.option("--source", "sources", multiple=True, help="Only of this source; may be given again.")
+@click.option("--type", "types", multiple=True, help="Only of this event type; may be given again.")
+@click.option("--where", metavar="SQL", help="Condition over the event's columns and payload.*")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many.")
+@click.option("--duplicates", type=click.Choice(Duplicates, case_sensitive=False), help="Default: First.")
+@click.option("--order", type=click.Choice(Order, case_sensitive=False), help="Default: EntityTime.")
+@click.option("--shards", type=click.IntRange(min=1), help="Parts that are sent side by side. Default: 1.")
+@click.option("--on-stale", type=click.Choice(StaleAction, case_sensitive=False), help="Default: Fail.")
+@click.option("--rate", type=click.IntRange(min=1), help="Events a second, at most.")
+@click.option("--to-http", metavar="URL", help="Target: an HTTP endpoint.")
+@click.option("--to-queue", metavar="URL", help="Target: an SQS queue.")
+@click.option("--to-s3", metavar="s3://BUCKET/PREFIX", help="Target: a place in S3, in Parquet.")
+@click.option("--run", is_flag=True, help="Send it. Default: the plan is shown, and nothing is sent.")
+@click.option("--print", "printed", is_flag=True, help="Print the manifest and apply nothing.")
+@dir_option
+def command(name: str, run: bool, printed: bool, directory: Path, **given: Any) -> None:
+    """Replay a slice of STREAM: write a ReplayJob and apply it."""
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": ReplayJob.KIND,
+        "metadata": {"name": name},
+        "spec": _spec(run=run, **given),
+    }
+    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
+    if printed:
+        click.echo(text, nl=False)
+        return
+    (read,) = load_text(text, "the command line")
+    state = State(directory)
+    key, change = apply(state, read)
+    click.echo(f"{key} {change}")
+    click.echo(
+        f"look at it: pik describe replayjob {name}" + ("" if run else "; send it: the same with --run")
+    )
+    if state.running() is None:
+        click.echo(f"no `pik up` works on {directory} now: the next one takes it up", err=True)
+
+
+def _spec(
+    *,
+    stream: str,
+    start: Instant,
+    end: Instant,
+    entities: tuple[str, ...],
+    sources: tuple[str, ...],
+    types: tuple[str, ...],
+    where: str | None,
+    limit: int | None,
+    duplicates: Duplicates | None,
+    order: Order | None,
+    shards: int | None,
+    on_stale: StaleAction | None,
+    rate: int | None,
+    run: bool,
+    **targets: str | None,
+) -> dict[str, Any]:
+    """What was given; what was not is the API's default."""
+    namespace, _, plain = stream.rpartition("/")
+    select = {
+        "window": {"from": start.exact_text, "to": end.exact_text},
+        "entities": list(entities),
+        "sources": list(sources),
+        "eventTypes": list(types),
+        "where": where,
+        "limit": limit,
+        "duplicates": duplicates and duplicates.value,
+    }
+    spec = {
+        "streamRef": {"name": plain, **({"namespace": namespace} if namespace else {})},
+        "select": {field: value for field, value in select.items() if value},
+        "target": _target(**targets),
+        "order": order and order.value,
+        "shards": shards,
+        "parallelism": shards,
+        "onStale": on_stale and on_stale.value,
+        "pace": {"eventsPerSecond": rate} if rate else None,
+        "mode": "Run" if run else None,
+    }
+    return {field: value for field, value in spec.items() if value}
+
+
+def _target(*, to_http: str | None, to_queue: str | None, to_s3: str | None) -> dict[str, Any]:
+    if sum(target is not None for target in (to_http, to_queue, to_s3)) != 1:
+        raise click.UsageError("give one of --to-http, --to-queue and --to-s3")
+    if to_http is not None:
+        return {"type": "HTTP", "http": {"url": to_http}}
+    if to_queue is not None:
+        return {"type": "SQS", "sqs": {"queueURL": to_queue}}
+    bucket, slash, prefix = (to_s3 or "").removeprefix("s3://").partition("/")
+    if not (to_s3 or "").startswith("s3://") or not slash:
+        raise click.UsageError("--to-s3 is s3://BUCKET/PREFIX")
+    return {"type": "S3", "s3": {"bucket": bucket, "prefix": prefix.strip("/")}}

@@ -1,0 +1,5 @@
+"""`pik resume`"""
+
+from pik.cli.suspend import resume as command
+
+__all__ = ["command"]
