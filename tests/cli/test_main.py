@@ -62,3 +62,16 @@ def test_a_folder_without_state_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(pik, ["verify", "things", "-C", str(tmp_path)])
     assert result.exit_code == 1
     assert result.stderr == f"error: no `pik up` has worked on {tmp_path} yet\n"
+
+
+def test_the_folder_may_be_named_before_the_command_and_the_nearer_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(*arguments: str) -> str:
+        return CliRunner().invoke(pik, arguments).stderr
+
+    assert "worked on one yet" in named("-C", "one", "get")
+    assert "worked on two yet" in named("-C", "one", "get", "-C", "two")
+    monkeypatch.setenv("PIK_DIR", str(tmp_path))
+    assert f"worked on {tmp_path} yet" in named("get")
+    assert "worked on one yet" in named("-C", "one", "get", "pik")
