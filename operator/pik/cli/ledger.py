@@ -128,7 +128,10 @@ async def open_chunks(stream: Stream, run_id: str) -> list[tuple[int, Intent]]:
 def _page(record: RunRecord, end: End | None, found: Reconciliation, unknown: int) -> None:
     job = f"{record.namespace}/{record.name}"
     begun = f"Run {short(record.run_id)} of {job}, begun {shown(record.started)}"
-    over = f"{end.state.lower()} {shown(end.at)} ({end.reason})" if end else "not over"
+    over = "not over"
+    if end:
+        why = "" if end.reason.value == end.state.value else f" ({end.reason})"
+        over = f"{end.state.lower()} at {shown(end.at)}{why}"
     layout.say(f"{begun}: {over}.")
     parts = {"sent": found.sent, "failed": found.failed, "held": found.held, "skipped": found.skipped}
     told = [f"{count:,} {name}" for name, count in parts.items() if count]
@@ -150,9 +153,7 @@ def _help(found: Reconciliation) -> str:
     if not found.undropped:
         return "the target itself drops such repeats"
     which = "all" if found.undropped == found.doubted else f"{found.undropped:,} of them"
-    return (
-        f"for {which}, only their key tells it: the target does not drop repeats by itself, or not for long"
-    )
+    return f"with {which} it is up to the receiver to tell, by their keys"
 
 
 def _unknown(chunks: list[tuple[int, Intent]]) -> Table:

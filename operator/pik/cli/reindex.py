@@ -13,7 +13,7 @@ from pik.cli.progress import progress
 from pik.cli.wording import number
 from pik.domain.errors import NotReady
 from pik.execution.ownership import read_owner
-from pik.execution.reindex import reindex
+from pik.execution.reindex import Reindexed, reindex
 from pik.planning.storage import Names, table_differences
 
 
@@ -53,10 +53,16 @@ async def command(desk: Desk, stream: str, output: Format) -> None:
             show_csv(Table.of(("missing",), [(key,) for key in done.missing]))
         case Format.TABLE | Format.WIDE:
             layout.say(
-                f"{number(done.events, 'event')} ({number(done.arrivals, 'arrival')}) of "
+                f"{_found(done)} of "
                 f"{number(done.segments, 'segment')}: the index is of generation {done.generation} now."
             )
             for key in done.missing:
                 layout.say(f"missing: {key}")
     if done.missing:
         click.get_current_context().exit(1)
+
+
+def _found(done: Reindexed) -> str:
+    """Where a stream decides what is an event when it is read, each arrival may be one."""
+    arrivals = number(done.arrivals, "arrival")
+    return arrivals if done.events == done.arrivals else f"{number(done.events, 'event')} ({arrivals})"

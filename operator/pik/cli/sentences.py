@@ -49,7 +49,7 @@ def _(report: GapReport) -> str:
         text += f" {number(report.silent_keys, 'key')} fell silent before the stream's last arrival."
     if report.stream_last is not None:
         text += f" The stream's last arrival is of {shown(report.stream_last)}"
-        silent = f", and nothing for {number(report.stream_silence, 'slot')} since"
+        silent = f"; {number(report.stream_silence, 'slot')} since then without one"
         text += f"{silent if report.stream_silence else ''}."
     return text
 
