@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import pytest_socket
 
@@ -21,6 +22,10 @@ _LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The same examples in every run: what fails, fails for everybody. HYPOTHESIS_PROFILE=random looks further.
+    hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+    hypothesis.settings.register_profile("random", deadline=None)
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
     config.addinivalue_line("markers", "loopback: opens sockets on this machine, and no others")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pik.domain.errors import InvalidExpression
@@ -402,13 +402,14 @@ def test_numbers_are_read_to_the_last_digit(lexemes: list[str]) -> None:
     max_leaves=8,
 ))  # fmt: skip
 @settings(max_examples=200, deadline=None)
+@example(["#", None])
 def test_only_numbers_change_in_the_exact_payload(value: Any) -> None:
     """The text from which long numbers are read differs from the payload in that numbers are strings."""
 
     def text(value: Any, quote: str) -> str:
         match value:
-            case ("#", lexeme):
-                return f"{quote}{lexeme}{quote}"
+            case tuple():  # not a list of such items: those are payload too
+                return f"{quote}{value[1]}{quote}"
             case list():
                 return "[" + ", ".join(text(item, quote) for item in value) + "]"
             case dict():
