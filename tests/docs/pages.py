@@ -66,7 +66,7 @@ def code(page: Path) -> list[str]:
 def command_lines(page: Path) -> Iterator[CommandLine]:
     """Every `pik …` of a page."""
     for block in blocks(page, "sh", "text"):
-        for number, line in enumerate(block.text.splitlines()):
+        for number, line in enumerate(block.text.replace("\\\n", " ").splitlines()):
             typed = line.removeprefix("$ ") if block.language == "text" else line
             if block.language == "sh" or line.startswith("$ "):
                 yield from _pik(f"{block.page.name}:{block.line + number}", typed, whole=True)
