@@ -167,6 +167,22 @@ async def test_a_bucket_that_vanished_is_not_made_anew(cluster: Cluster) -> None
     assert cluster.workshop.door("default", "others") is None
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_bucket_that_is_emptied_is_no_new_stream(cluster: Cluster, kept: bool) -> None:
+    """With its tags or without them: what is not there is lost, and not made anew under another id."""
+    key = await ready(cluster)
+    await cluster.ingest(key, events(2))
+    bucket = cluster.status(key).storage.bucket
+    stream_id = cluster.status(key).streamID
+    cluster.account.bucket(bucket).objects.clear()
+    if not kept:
+        cluster.account.bucket_settings[bucket] = ObservedBucket()
+    await cluster.advance(70)
+    assert cluster.condition(key, "Stalled") == ("True", "DataLost")
+    assert cluster.status(key).streamID == stream_id
+    assert not cluster.account.bucket(bucket).objects
+
+
 async def test_a_bucket_of_somebody_else_is_not_touched(cluster: Cluster) -> None:
     cluster.account.bucket_settings["theirs"] = ObservedBucket(tags={"team": "others"})
     cluster.account.bucket("theirs").exists = True

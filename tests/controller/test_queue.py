@@ -50,6 +50,7 @@ async def test_of_several_times_the_earliest_counts() -> None:
     clock.advance(4.9)
     assert not work.has_due()
     clock.advance(0.1)
+    assert work.has_due()
     assert await work.take() == A
     work.done(A)
     clock.advance(100)

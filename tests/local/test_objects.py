@@ -174,7 +174,9 @@ async def test_what_people_set_lies_over_the_manifest_for_this_object_only(folde
     path.unlink()
     folder.objects.sync()
     await folder.objects.finalized(found(folder))
+    folder.state.put_patch(THINGS, Patch(uid, {"spec": {"suspend": True}}))  # for the one that is gone
     folder.write(STREAM)
+    folder.objects.sync()
     folder.objects.sync()
     assert not found(folder).spec.suspend
 
