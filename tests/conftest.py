@@ -22,7 +22,7 @@ _LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The same examples in every run: what fails, fails for everybody. HYPOTHESIS_PROFILE=random looks further.
+    # The same examples in every run; HYPOTHESIS_PROFILE=random looks further.
     hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
     hypothesis.settings.register_profile("random", deadline=None)
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

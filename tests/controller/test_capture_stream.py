@@ -274,10 +274,35 @@ async def test_suspended_takes_nothing_and_can_be_read(cluster: Cluster) -> None
     calls = cluster.cloud.calls.total()
     await cluster.advance(1_000)
     assert cluster.cloud.calls.total() == calls
-    assert cluster.opened(key).door is None
+    with pytest.raises(NotReady):  # later, not never: a producer must not drop its events
+        cluster.workshop.door("default", "things")
     cluster.apply(STREAM)
     await cluster.settle()
     assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert await cluster.ingest(key, events(2)) == ["DUPLICATE"] * 2
+
+
+async def test_entries_never_expire_before_their_events(cluster: Cluster) -> None:
+    """Entries carry their own time to live: where events are kept longer from now on, they are made anew."""
+    key = await ready(cluster, STREAM.replace("{prefix: some}", "{prefix: some, retentionDays: 1}"))
+    await cluster.ingest(key, events(2))
+    table = cluster.status(key).index.table
+
+    async def kept() -> tuple[str, int]:
+        observed = await cluster.cloud.provisioner(None).table(table)
+        assert observed is not None
+        state = await cluster.opened(key).stream.index.generation()
+        assert state is not None
+        return observed.tags["pik.dev/retention-days"], state.number
+
+    assert await kept() == ("1", 1)
+    cluster.apply(STREAM.replace("{prefix: some}", "{prefix: some, retentionDays: 5}"))
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert await kept() == ("5", 2)
+    cluster.apply(STREAM.replace("{prefix: some}", "{prefix: some, retentionDays: 3}"))
+    await cluster.settle()
+    assert (await kept())[1] == 2
     assert await cluster.ingest(key, events(2)) == ["DUPLICATE"] * 2
 
 

@@ -35,7 +35,7 @@ def tell(stage: Stage) -> None:
     with stage.chapter("What is known today, and what is the difference?"):
         late = _difference(stage, truth)
     with stage.chapter("One of those flights"):
-        stage.show("explain", late[0], lines=60)
+        stage.show("explain", late[0][:12])
     with stage.chapter("Beside it: what is wrong with the weather?"):
         _weather(stage, captured.weather_file)
     replay_the_late(stage, truth)
@@ -76,7 +76,7 @@ def _storm(stage: Stage, captured: Captured) -> None:
         contradicting = stage.ask("inspect", "conflicts", stream)
         check(_count(found, "duplicates") == repeats, f"{repeats} duplicates in {stream}")
         check(_count(contradicting, "conflicts_found") == changed, f"{changed} conflicts in {stream}")
-    stage.show("inspect", "duplicates", "flights", lines=12)
+    stage.show("inspect", "duplicates", "flights", lines=10)
     stage.proved(
         f"{STORM_FLIGHTS} and {STORM_WEATHER} repeats found, and 10 and 3 changed payloads beside the 3 "
         "conflicts that were there before"
@@ -114,11 +114,11 @@ def _difference(stage: Stage, truth: oracle.Delay) -> list[str]:
 
 
 def _weather(stage: Stage, path: Path) -> None:
-    stage.show("inspect", "gaps", "weather", lines=60)
+    stage.show("inspect", "gaps", "weather")
     gaps = stage.ask("inspect", "gaps", "weather")
     missing = {row["key"]: row["missing"] for row in gaps["sections"]["keys"]}
     check(missing == oracle.weather_gaps(path), "missing hours by airport")
-    stage.show("inspect", "conflicts", "weather", lines=60)
+    stage.show("inspect", "conflicts", "weather")
     stage.proved(
         f"missing hours by airport as pandas counts them: {missing}; the clocks went back, and "
         f"{oracle.local_hour_collisions(path)} readings share a key with another"

@@ -13,7 +13,7 @@ from pik.api.manifests import load_text
 from pik.api.replay_job import Duplicates, Order, ReplayJob, StaleAction
 from pik.cli.desk import dir_option
 from pik.cli.handover import apply
-from pik.cli.parameters import INSTANT
+from pik.cli.parameters import INSTANT, OneOf
 from pik.domain.instants import Instant
 from pik.local.state import State
 
@@ -28,10 +28,10 @@ from pik.local.state import State
 @click.option("--type", "types", multiple=True, help="Only of this event type; may be given again.")
 @click.option("--where", metavar="SQL", help="Condition over the event's columns and payload.*")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many.")
-@click.option("--duplicates", type=click.Choice(Duplicates, case_sensitive=False), help="Default: First.")
-@click.option("--order", type=click.Choice(Order, case_sensitive=False), help="Default: EntityTime.")
+@click.option("--duplicates", type=OneOf(Duplicates), help="Default: First.")
+@click.option("--order", type=OneOf(Order), help="Default: EntityTime.")
 @click.option("--shards", type=click.IntRange(min=1), help="Parts that are sent side by side. Default: 1.")
-@click.option("--on-stale", type=click.Choice(StaleAction, case_sensitive=False), help="Default: Fail.")
+@click.option("--on-stale", type=OneOf(StaleAction), help="Default: Fail.")
 @click.option("--rate", type=click.IntRange(min=1), help="Events a second, at most.")
 @click.option("--to-http", metavar="URL", help="Target: an HTTP endpoint.")
 @click.option("--to-queue", metavar="URL", help="Target: an SQS queue.")

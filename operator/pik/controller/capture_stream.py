@@ -32,8 +32,10 @@ from pik.execution.seals import seal_segments
 from pik.planning.storage import (
     Difference,
     Names,
+    SetTableTags,
     bucket_differences,
     bucket_name,
+    longer_retention,
     plan,
     table_differences,
     table_name,
@@ -178,11 +180,13 @@ async def _index(
     names = _names(resource, world)
     table = table_name(spec, names.name, owner.stream_id)
     provisioner = world.cloud.provisioner(spec.storage.region)
-    differences = table_differences(spec, names, table, owner.stream_id, await provisioner.table(table))
+    observed = await provisioner.table(table)
+    differences = table_differences(spec, names, table, owner.stream_id, observed)
     wanted = plan(spec, differences, settled=_is_settled(resource))
     for action in wanted.actions:
         await provisioner.apply(action)
     drift += wanted.drift
+    longer = None if observed is None else longer_retention(spec, table, observed)
     told = told.having(index=IndexStatus(table=table), drift=_with_drift(resource.status, drift, told.now))
     events = _drift_events(resource.status, told.status)
     opened = await world.workshop.open(
@@ -194,7 +198,7 @@ async def _index(
         told = told.condition(_T.INDEX_READY, False, Reason.DRIFT_REPORTED)
         told = _with_gateway(resource, world, told, takes=False)
         return Pass(told.status, _reported(reported), events)
-    building = await _built(resource, world, opened)
+    building = await _built(resource, world, opened, longer)
     opened.whole = building is None
     told = _with_gateway(resource, world, told, takes=opened.whole)
     if building is not None:
@@ -211,9 +215,13 @@ async def _index(
     return Pass(told.status, Done(Reason.PROVISIONED, again=_soonest(world)), events)
 
 
-async def _built(resource: CaptureStream, world: World, opened: OpenStream) -> Waiting | None:
+async def _built(
+    resource: CaptureStream, world: World, opened: OpenStream, longer: SetTableTags | None
+) -> Waiting | None:
     """None where the index is whole, else what is waited for. Begins the rebuilding of one that is not: that
-    of the newest generation record is the only one that counts."""
+    of the newest generation record is the only one that counts. `longer`: events are kept longer than the
+    entries live; what says otherwise is written when they have been made anew, so that no entry expires
+    before its event."""
     key = key_of(resource)
     stream = opened.stream
     record = await newest_record(stream)
@@ -224,7 +232,8 @@ async def _built(resource: CaptureStream, world: World, opened: OpenStream) -> W
         state = None
     running = world.background.is_running(key, _REINDEX)
     whole = (
-        record is not None
+        longer is None
+        and record is not None
         and state is not None
         and state.ready
         and (state.number, state.nonce) == (record.number, record.nonce)
@@ -252,10 +261,13 @@ async def _built(resource: CaptureStream, world: World, opened: OpenStream) -> W
             for difference in table_differences(resource.spec, names, table, opened.place.stream_id, there):
                 await provisioner.apply(difference.action)
 
-        return await reindex(stream, ensure)
+        done = await reindex(stream, ensure)
+        if longer is not None:
+            await provisioner.apply(longer)
+        return done
 
     if world.background.poll(key, _REINDEX, opened.place.table, rebuild) is not None:
-        return await _built(resource, world, opened)
+        return await _built(resource, world, opened, None)
     return Waiting(reason)
 
 

@@ -231,6 +231,8 @@ async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, end: End) -
     if end.state is EndState.SUCCEEDED:
         totals = end.totals
         message = f"{totals.sent} sent, {totals.failed} failed, {totals.held} held, {totals.skipped} skipped"
+        if end.message:
+            message += f"; {end.message}"
         return Pass(status, Done(end.reason, message, again=again), expired=expired)
     return Pass(status, Stalled(end.reason, end.message or end.reason.meaning, again=again), expired=expired)
 

@@ -107,9 +107,9 @@ class Workshop:
         """`gateway.doors.Doors`. Raises `NotReady` for a stream that is there and cannot take events now."""
         key = ObjectKey(CaptureStream.KIND, namespace, name)
         found = self._open.get(key)
-        if found is not None:
+        if found is not None and not found.spec.suspend:
             return found.door
-        if self._known(key):
+        if found is not None or self._known(key):
             raise NotReady(f"CaptureStream {namespace}/{name} takes no events now: see its conditions")
         return None
 

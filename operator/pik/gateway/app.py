@@ -9,11 +9,11 @@
 | 200 | each event has its answer, in order: `{"answers": [{"status": …, "event_id": …, …}]}` |
 | 400 | `MalformedBatch`: the body is not what its content type says; nothing was taken |
 | 404 | no such stream, or it takes nothing over HTTP |
-| 405, 408, 411, 415 | method; the body took too long; no body; a content type or encoding that is not taken |
+| 405, 408, 415 | method; the body took too long; a content type or encoding that is not taken |
 | 413 | the body, or the number of its events, is larger than the stream takes |
 | 422 | there was nothing in it but rejected events; `answers` says why |
 | 429 | too much waits to be written; `Retry-After` says when to come back |
-| 503 | not now (index being rebuilt, AWS away, shutting down): send it again, nothing is lost or doubled |
+| 503 | not now (suspended, index being rebuilt, AWS away): send it again, nothing is lost or doubled |
 """
 
 from __future__ import annotations
