@@ -11,6 +11,7 @@ def damage_and_repair(stage: Stage, version: str) -> None:
     status: dict[str, Any] = stage.resource("capturestream", "flights")["status"]
     bucket = status["storage"]["bucket"]
     with stage.chapter("Somebody flips one byte of raw"):
+        stage.show("seal", "flights")
         stage.show("verify", "flights")
         key, altered = _flip(stage, bucket)
         stage.show("verify", "flights", lines=30, fails=True)
@@ -48,6 +49,6 @@ def _flip(stage: Stage, bucket: str) -> tuple[str, str]:
     body = bytearray(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     body[len(body) * 3 // 4] ^= 0x01
     put = s3.put_object(Bucket=bucket, Key=key, Body=bytes(body))
-    stage.say(f"[yellow]one byte of s3://{bucket}/{key} is another now[/yellow]")
+    stage.say(f"[yellow]one byte of segment {key.rsplit('/', 1)[-1][:12]} is another now[/yellow]")
     version: str = put["VersionId"]
     return str(key), version
