@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from pik.domain.arrivals import Outcome, Rejection
-from pik.domain.errors import DataLost, NotReady, Overloaded, Tampered, Unavailable
+from pik.domain.errors import DataLost, NotReady, Overloaded, OwnershipConflict, Tampered, Unavailable
 from pik.domain.instants import Instant
 from pik.execution.capture.answers import Status
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
+from pik.execution.ownership import OwnerRecord
 from pik.execution.reindex import reindex
 from pik.execution.retrying import Patience
 from pik.execution.stream import Deduplication, Stream
@@ -312,5 +313,23 @@ def test_dead_writers_segments_are_waited_for_together() -> None:
         )
         assert {answer.status for answer in answers} == {Status.ACCEPTED}
         assert asyncio.get_running_loop().time() - began < 10 * 10 / 2
+
+    run(main())
+
+
+def test_a_writer_whose_stream_was_taken_over_answers_nothing() -> None:
+    async def main() -> None:
+        world, stream = await ready_world()
+        record = OwnerRecord("stream-1", "old", "default", "s", 1)
+        await world.objects.create(world.layout.owner, msgspec.json.encode(record))
+        capture = Capture(replace(stream, epoch=1))
+        assert (await capture.ingest([arrival(1, 0)]))[0].status is Status.ACCEPTED
+        there = await world.objects.read(world.layout.owner)
+        taken = msgspec.structs.replace(record, cluster="new", epoch=2)
+        await world.objects.replace(world.layout.owner, msgspec.json.encode(taken), there.etag)
+        with pytest.raises(OwnershipConflict, match="new/default/s, epoch 2"):
+            await capture.ingest([arrival(2, 0)])
+        [again] = await Capture(replace(stream, epoch=2)).ingest([arrival(2, 0)])
+        assert again.status is Status.DUPLICATE, "stored, and nobody was told so: sent again it is a repeat"
 
     run(main())

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pik.api.conditions import Reason
-from pik.domain.errors import LeaseLost, RunKeyConflict, TargetUnavailable, Unavailable
+from pik.domain.errors import LeaseLost, OwnershipConflict, RunKeyConflict, TargetUnavailable, Unavailable
 from pik.domain.instants import Instant
+from pik.execution.ownership import OwnerRecord
 from pik.execution.replay.ledger import read_ledger, read_progress, reconcile_run
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
@@ -259,6 +261,29 @@ async def test_two_workers_do_not_both_go_on(tmp_path: Path) -> None:
         await run_shard(made.stream, plan.run_id, 0, tools(made.stream, selector, sink))
     assert target.received == []
     end = await run_replay(made.stream, plan.run_id, tools(made.stream, selector, sink), 1)  # waits for it
+    assert end is not None
+    assert end.totals.sent == len(EVENTS)
+
+
+async def test_nothing_is_sent_once_another_cluster_has_taken_the_stream_over(tmp_path: Path) -> None:
+    made = await world(tmp_path)
+    selector = ListSelector(EVENTS)
+    layout = made.stream.layout
+    owner = OwnerRecord(layout.stream_id, "old", "default", "s", 1)
+    await made.stream.objects.create(layout.owner, msgspec.json.encode(owner))
+    ours = replace(made.stream, epoch=1)
+    plan = await begin(ours, selector, spec())
+    there = await made.stream.objects.read(layout.owner)
+    taken = msgspec.structs.replace(owner, cluster="new", epoch=2)
+    await made.stream.objects.replace(layout.owner, msgspec.json.encode(taken), there.etag)
+    target = MemoryTarget()
+    with pytest.raises(OwnershipConflict, match="new/default/s"):
+        await run_replay(ours, plan.run_id, tools(ours, selector, MemorySink(target, EACH)), 1)
+    with pytest.raises(OwnershipConflict, match="new/default/s"):
+        await begin(ours, selector, spec(), key="2")
+    assert target.received == []
+    theirs = replace(made.stream, epoch=2)
+    end = await run_replay(theirs, plan.run_id, tools(theirs, selector, MemorySink(target, EACH)), 1)
     assert end is not None
     assert end.totals.sent == len(EVENTS)
 

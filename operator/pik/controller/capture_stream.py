@@ -190,7 +190,7 @@ async def _index(
     told = told.having(index=IndexStatus(table=table), drift=_with_drift(resource.status, drift, told.now))
     events = _drift_events(resource.status, told.status)
     opened = await world.workshop.open(
-        resource, Place(owner.stream_id, names.bucket, table), takes_events=True
+        resource, Place(owner.stream_id, names.bucket, table, owner.epoch), takes_events=True
     )
     reported = [difference for difference, action in drift if action is DriftAction.REPORTED]
     if any(difference.field == "table" for difference in reported):

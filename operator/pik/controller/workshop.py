@@ -33,6 +33,7 @@ class Place:
     stream_id: str
     bucket: str
     table: str
+    epoch: int | None = None  # of the owner record, where this process works as the owner
 
 
 class NoticingCapture(Capture):
@@ -157,6 +158,7 @@ class Workshop:
             clock=self._clock,
             entropy=self._entropy,
             offload=self._offload,
+            epoch=place.epoch,
         )
         key = key_of(resource)
         capture = NoticingCapture(stream, self._settings, lambda: self._wake(key))

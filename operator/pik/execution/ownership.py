@@ -7,6 +7,7 @@ import msgspec
 
 from pik.domain.errors import AlreadyExists, Changed, DataLost, NoSuchObject, OwnershipConflict, Unusable
 from pik.domain.layout import owner_key
+from pik.execution.stream import Stream
 from pik.ports.objects import ObjectStore
 from pik.ports.system import Entropy
 
@@ -79,12 +80,17 @@ async def claim(
     return record
 
 
-async def check_owner(objects: ObjectStore, prefix: str, ours: OwnerRecord) -> None:
-    """Raises `OwnershipConflict` where another has taken the stream over since."""
-    there = await read_owner(objects, prefix)
-    if there != ours:
+async def check_epoch(stream: Stream) -> None:
+    """Raises `OwnershipConflict` where another has taken the stream over since this process opened it.
+
+    Asked after a segment has landed and before it is answered: a takeover that comes later lists the segment.
+    """
+    if stream.epoch is None:
+        return
+    there = await read_owner(stream.objects, stream.layout.prefix)
+    if there is None or (there.stream_id, there.epoch) != (stream.layout.stream_id, stream.epoch):
         holder = "nobody" if there is None else f"{there.claimant}, epoch {there.epoch}"
-        raise OwnershipConflict(f"stream {ours.stream_id} now belongs to {holder}")
+        raise OwnershipConflict(f"stream {stream.layout.stream_id} now belongs to {holder}")
 
 
 async def _mint(objects: ObjectStore, prefix: str, claimant: Claimant, entropy: Entropy) -> OwnerRecord:

@@ -36,3 +36,4 @@ class Stream:
     clock: Clock
     entropy: Entropy
     offload: Offload
+    epoch: int | None = None  # of the owner this process works for; None: nobody's but a reader's

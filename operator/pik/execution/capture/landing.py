@@ -12,6 +12,7 @@ from pik.domain.layout import segment_id
 from pik.domain.segments import SegmentEntry, SegmentHead, SegmentID
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.generations import newest_record
+from pik.execution.ownership import check_epoch
 from pik.execution.reading.describe import describe_rows, known_from
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
@@ -85,10 +86,12 @@ class Landing:
         in it may be answered and all of its events start again.
 
         Where the newer generation's record lists the segment, it counts for good and the rebuilding process
-        writes its manifest row: then its rows stand. Raises `NotReady` while that record is not there yet.
+        writes its manifest row: then its rows stand. Raises `NotReady` while that record is not there yet,
+        and `OwnershipConflict` where another cluster has taken the stream over.
         """
         stream = self._stream
         generation = entry.segment.generation
+        await until_answered(stream.clock, self._settings.patience, lambda: check_epoch(stream))
         try:
             await until_answered(
                 stream.clock, self._settings.patience, lambda: stream.index.put_segment(entry, generation)

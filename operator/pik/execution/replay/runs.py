@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from pik.domain.errors import AlreadyExists, NoSuchObject, RunKeyConflict, Tampered
+from pik.execution.ownership import check_epoch
 from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan, verify_plan
@@ -66,8 +67,10 @@ async def begin_run(
     """The run's record, created now or found: whoever applies the job again finds the run that was.
 
     Only to be called for a plan that nothing refuses (planning.replay.policy). Raises `RunKeyConflict` where
-    the record that is there is of another spec.
+    the record that is there is of another spec, and `OwnershipConflict` where another cluster has taken the
+    stream over.
     """
+    await until_answered(stream.clock, PATIENCE, lambda: check_epoch(stream))
     record = RunRecord(
         run_id=plan.run_id,
         stream_id=plan.stream_id,

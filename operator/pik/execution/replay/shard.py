@@ -17,11 +17,13 @@ from pik.api.replay_job import ErrorAction
 from pik.domain.errors import Incomplete, LeaseLost, PikError, RawExpired, Tampered
 from pik.domain.instants import parse_instant
 from pik.domain.retention import is_expired
+from pik.execution.ownership import check_epoch
 from pik.execution.replay.checkpoint import Checkpoint, read_checkpoint
 from pik.execution.replay.courier import Courier, Delivered
 from pik.execution.replay.lease import Lease
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.runs import (
+    PATIENCE,
     create_once,
     read_end,
     read_plan,
@@ -30,6 +32,7 @@ from pik.execution.replay.runs import (
     run_keys,
 )
 from pik.execution.replay.settings import ShardSettings
+from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.batches import next_chunk
 from pik.planning.replay.plan import ReplayPlan
@@ -87,8 +90,9 @@ async def run_shard(stream: Stream, run_id: str, shard: int, tools: Tools) -> En
     """Sends what is left of a shard. None: halted between two chunks, to be gone on with later.
 
     Raises `LeaseLost` while another worker has it, `TargetUnavailable` when the target did not take a chunk,
-    `Denied` and `TargetForbidden` from the sink, and what the ports raise. The shard can then be tried again:
-    the chunk in doubt is sent again with the same keys.
+    `Denied` and `TargetForbidden` from the sink, `OwnershipConflict` where another cluster has taken the
+    stream over, and what the ports raise. The shard can then be tried again: the chunk in doubt is sent again
+    with the same keys.
     """
     if (done := await read_end(stream, run_id)) is not None:
         return done
@@ -181,6 +185,7 @@ class _Shard:
     async def _chunk(self, at: Checkpoint, events: Sequence[ReplayEvent]) -> Checkpoint:
         """Intent, sending, outcome; the checkpoint after it."""
         await self._lease.keep()
+        await until_answered(self._stream.clock, PATIENCE, lambda: check_epoch(self._stream))
         intent = Intent(
             chunk=at.chunk,
             start=at.start,
