@@ -183,6 +183,8 @@ class Stage:
         self.console.print(f"  {seconds:6.1f} s  in all, on {os.cpu_count()} cores")
         folder = os.path.relpath(self.folder)
         self.console.print(f"\nManifests, objects and their status: {folder}")
+        if keep and self._up is not None:
+            self.console.print(f"`pik up` and the emulator go on; stop both: kill -INT {self._up.pid}")
         if not keep:
             self.console.print("What was started has been stopped. To look around: make demo DEMO=--keep")
             self.console.print(f"Or start it again where it ended: pik up {folder} --emulator")
