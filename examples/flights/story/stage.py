@@ -181,19 +181,23 @@ class Stage:
         for title, took in self.timings:
             self.console.print(f"  {took:6.1f} s  {title}")
         self.console.print(f"  {seconds:6.1f} s  in all, on {os.cpu_count()} cores")
-        folder = os.path.relpath(self.folder)
+        folder, pik = os.path.relpath(self.folder), os.path.relpath(PIK)
         self.console.print(f"\nManifests, objects and their status: {folder}")
+        commands = [
+            f"{pik} -C {folder} inspect late flights --known-by ReceivedTime"
+            " --from 2013-07-10T04:00:00Z --to 2013-07-11T04:00:00Z",
+            f"{pik} -C {folder} diff delay-at-midnight delay-finally --by payload.origin",
+        ]
         if keep and self._up is not None:
             self.console.print(f"`pik up` and the emulator go on; stop both: kill -INT {self._up.pid}")
-        if not keep:
-            self.console.print("What was started has been stopped. To look around: make demo DEMO=--keep")
-            self.console.print(f"Or start it again where it ended: pik up {folder} --emulator")
+            commands.insert(0, f"{pik} -C {folder} get")
+        else:
+            self.console.print("What was started has been stopped; nothing that was stored is lost.")
+            commands.insert(
+                0, f"{pik} up {folder} --emulator      # goes on where it ended; then, elsewhere:"
+            )
         self.console.print("\nTry next:")
-        for command in (
-            f"pik -C {folder} get pik",
-            f"pik -C {folder} inspect late flights --from 2013-07-10T04:00:00Z --to 2013-07-11T04:00:00Z",
-            f"pik -C {folder} diff delay-at-midnight delay-finally --by payload.origin",
-        ):
+        for command in commands:
             self.console.print(f"  [bold cyan]{command}[/bold cyan]")
 
 
