@@ -183,9 +183,9 @@ class Stage:
         self.console.print(f"  {seconds:6.1f} s  in all, on {os.cpu_count()} cores")
         folder, pik = os.path.relpath(self.folder), os.path.relpath(PIK)
         self.console.print(f"\nManifests, objects and their status: {folder}")
+        day = "--from 2013-07-10T04:00:00Z --to 2013-07-11T04:00:00Z"
         commands = [
-            f"{pik} -C {folder} inspect late flights --known-by ReceivedTime"
-            " --from 2013-07-10T04:00:00Z --to 2013-07-11T04:00:00Z",
+            f"{pik} -C {folder} inspect late flights --known-by ReceivedTime {day}",
             f"{pik} -C {folder} diff delay-at-midnight delay-finally --by payload.origin",
         ]
         if keep and self._up is not None:
