@@ -45,7 +45,7 @@ clean: ## remove the environment; caches of other tools stay in the cache folder
 .venv/ready: pyproject.toml constraints.txt | $(UV)
 	@$(PYTHON) -c 'import sys; sys.exit("pik needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[operator]' --group dev
 	@touch $@
 
 # only where there is no uv
