@@ -96,6 +96,9 @@ class ObjectsInMemory:
     async def delete(self, resource: AnyResource) -> None:
         self.mark_deleted(key_of(resource))
 
+    async def hold(self, resource: AnyResource, *, held: bool) -> bool:
+        return True
+
     async def finalized(self, resource: AnyResource) -> None:
         self.there.pop(key_of(resource), None)
 

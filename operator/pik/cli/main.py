@@ -58,6 +58,9 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "verify": Entry("verify", "Hold raw data against seals, manifest, index and its own hashes."),
         "seal": Entry("seal", "Add what is new to the chain of seals."),
     },
+    "In a cluster": {
+        "operator": Entry("operator", "Reconcile the objects of a Kubernetes cluster."),
+    },
     "pik itself": {
         "version": Entry("version", "The versions of pik and of what it works with."),
     },

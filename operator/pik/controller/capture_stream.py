@@ -94,6 +94,11 @@ async def reconcile_stream(resource: CaptureStream, world: World) -> Pass:
         return await _fault(resource, world, told, _T.INDEX_READY, error)
 
 
+def wants_finalizer(resource: CaptureStream) -> bool:
+    """Whether its deletion removes anything outside of it."""
+    return resource.spec.storage.deletionPolicy is DeletionPolicy.DELETE
+
+
 async def finalize_stream(resource: CaptureStream, world: World) -> Outcome:
     """What is to be done before the object may go. Only with deletionPolicy Delete anything is removed, and
     only what pik made and this stream owns (law 9)."""

@@ -25,10 +25,11 @@ Finalize = Callable[[AnyResource], Awaitable[Outcome]]
 
 @dataclass(frozen=True, slots=True)
 class Reconcilers:
-    """`reconcile`: one pass over an object. `finalize`: what its deletion asks for; Done when it may go.
-    `forget`: the object is gone without either."""
+    """`reconcile`: one pass over an object. `holds`: whether its deletion has to wait for `finalize`.
+    `finalize`: what its deletion asks for; Done when it may go. `forget`: it is gone without either."""
 
     reconcile: Reconcile
+    holds: Callable[[AnyResource], bool]
     finalize: Finalize
     forget: Callable[[ObjectKey], Awaitable[None]]
 
@@ -75,12 +76,18 @@ class Manager:
     async def one(self, key: ObjectKey) -> None:
         """One pass over the object of this key."""
         resource = self.objects.find(key)
-        if resource is None:
-            await self._gone(key)
-        elif resource.metadata.deletionTimestamp is not None:
-            await self._finalize(resource)
-        else:
-            await self._reconcile(resource)
+        try:
+            if resource is None:
+                await self._gone(key)
+            elif resource.metadata.deletionTimestamp is not None:
+                await self._finalize(resource)
+            elif await self.writer.hold(resource, held=self.reconcilers.holds(resource)):
+                await self._reconcile(resource)
+        except PikError as error:
+            # what was found out could not be written: the pass is done again
+            self._failures[key] += 1
+            log.warning("%s: what a pass found could not be written: %s", key, error)
+            self.queue.add_after(key, self.backoff.wait(self._failures[key], self._part()))
 
     async def _reconcile(self, resource: AnyResource) -> None:
         key = key_of(resource)
@@ -140,7 +147,10 @@ class Manager:
             resource,
             result,
             failures=self._failures[key_of(resource)],
-            part=int(self.entropy.hex(8), 16) / 0xFFFFFFFF,
+            part=self._part(),
             backoff=self.backoff,
             now=self.clock.now(),
         )
+
+    def _part(self) -> float:
+        return int(self.entropy.hex(8), 16) / 0xFFFFFFFF

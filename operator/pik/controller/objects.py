@@ -48,6 +48,11 @@ class ObjectWriter(Protocol):
         """Asks for the object's deletion, which its finalizing pass precedes."""
         ...
 
+    async def hold(self, resource: AnyResource, *, held: bool) -> bool:
+        """The object cannot go before `finalized` says so, or can. Whether that was so already: if not, the
+        changed object comes back as a change."""
+        ...
+
     async def finalized(self, resource: AnyResource) -> None:
         """The object's deletion has been prepared: it may go."""
         ...

@@ -8,7 +8,7 @@ from pik.api.conditions import Reason
 from pik.api.kinds import AnyResource
 from pik.api.replay_job import ReplayJob
 from pik.controller.aggregate_version import reconcile_aggregate
-from pik.controller.capture_stream import finalize_stream, reconcile_stream
+from pik.controller.capture_stream import finalize_stream, reconcile_stream, wants_finalizer
 from pik.controller.manager import Reconcilers
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, Outcome, Pass
@@ -42,4 +42,7 @@ def reconcilers(world: World) -> Reconcilers:
         await world.background.stop(key)
         await world.workshop.close(key)
 
-    return Reconcilers(reconcile, finalize, forget)
+    def holds(resource: AnyResource) -> bool:
+        return isinstance(resource, CaptureStream) and wants_finalizer(resource)
+
+    return Reconcilers(reconcile, holds, finalize, forget)

@@ -115,6 +115,9 @@ class FolderObjects:
         if self._mark_deleted(key):
             self._changed(key)
 
+    async def hold(self, resource: AnyResource, *, held: bool) -> bool:  # noqa: ARG002
+        return True  # every object of a folder waits for `finalized`
+
     async def finalized(self, resource: AnyResource) -> None:
         record = self._same(resource)
         if record is not None:

@@ -1,0 +1,129 @@
+"""`pik operator`"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+import click
+
+from pik.aws.clients import AwsAccess
+from pik.cluster.api import configuration
+from pik.cluster.operator import operator
+from pik.cluster.settings import OperatorSettings
+
+
+@click.command("operator")
+@click.option(
+    "--cluster",
+    envvar="PIK_CLUSTER",
+    show_envvar=True,
+    required=True,
+    metavar="NAME",
+    help="Name of this cluster in the owner records of buckets. Keep it for the cluster's life.",
+)
+@click.option(
+    "--namespace",
+    envvar="PIK_NAMESPACE",
+    show_envvar=True,
+    default="default",
+    show_default=True,
+    help="The operator's own namespace, where its Lease is.",
+)
+@click.option(
+    "--watch-namespaces",
+    envvar="PIK_WATCH_NAMESPACES",
+    show_envvar=True,
+    default="",
+    metavar="A,B",
+    help="Namespaces whose objects are reconciled. Default: all.",
+)
+@click.option(
+    "--gateway-url",
+    envvar="PIK_GATEWAY_URL",
+    show_envvar=True,
+    metavar="URL",
+    help="Base URL of the gateway that takes the streams' events.",
+)
+@click.option(
+    "--memory",
+    envvar="PIK_MEMORY",
+    show_envvar=True,
+    metavar="SIZE",
+    help="DuckDB's limit for one plan, such as 512MB.",
+)
+@click.option(
+    "--workers",
+    envvar="PIK_WORKERS",
+    show_envvar=True,
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    help="Objects that are worked on at the same time.",
+)
+@click.option(
+    "--identity",
+    envvar="PIK_POD",
+    show_envvar=True,
+    default=socket.gethostname,
+    show_default="host name",
+    help="Name of this replica in the Lease and in events.",
+)
+@click.option(
+    "--endpoint-url",
+    envvar="AWS_ENDPOINT_URL",
+    show_envvar=True,
+    metavar="URL",
+    help="An AWS emulator, instead of AWS.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Default: the pod's own service account, or KUBECONFIG.",
+)
+@click.option("--context", help="Context of the kubeconfig.")
+def command(
+    *,
+    cluster: str,
+    namespace: str,
+    watch_namespaces: str,
+    gateway_url: str | None,
+    memory: str | None,
+    workers: int,
+    identity: str,
+    endpoint_url: str | None,
+    kubeconfig: Path | None,
+    context: str | None,
+) -> None:
+    """Reconcile the CaptureStreams, ReplayJobs and AggregateVersions of a Kubernetes cluster.
+
+    Replicas may run side by side: one leads. SIGTERM ends it when what is under way has come to a checkpoint.
+    """
+    settings = OperatorSettings(
+        cluster=cluster,
+        namespace=namespace,
+        identity=identity,
+        watch=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
+        gateway=gateway_url.rstrip("/") if gateway_url else None,
+        memory=memory,
+        workers=workers,
+    )
+    access = AwsAccess(endpoint_url=endpoint_url)
+    asyncio.run(_until_signalled(settings, access, kubeconfig, context))
+
+
+async def _until_signalled(
+    settings: OperatorSettings, access: AwsAccess, kubeconfig: Path | None, context: str | None
+) -> None:
+    async with operator(configuration(kubeconfig, context), access, settings) as made:
+        running = asyncio.ensure_future(made.run())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        try:
+            await running
+        except asyncio.CancelledError:
+            return
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several

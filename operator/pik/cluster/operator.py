@@ -1,0 +1,169 @@
+"""The operator's process: every replica watches, one leads, and the leader's reconcilers work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kubernetes.client import Configuration
+
+from pik.api.capture_stream import CaptureStream
+from pik.aws.clients import AwsAccess
+from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
+from pik.cluster.api import KubeApi, Object
+from pik.cluster.events import EventRecorder
+from pik.cluster.handlers import Tell, Watching
+from pik.cluster.leading import Leadership
+from pik.cluster.objects import ClusterObjects
+from pik.cluster.resync import Resync
+from pik.cluster.settings import OperatorSettings
+from pik.controller.aws_cloud import AwsCloud
+from pik.controller.background import Background
+from pik.controller.manager import Manager
+from pik.controller.objects import ObjectKey
+from pik.controller.queue import WorkQueue
+from pik.controller.reconcilers import reconcilers
+from pik.controller.replay_runs import InProcessRuns
+from pik.controller.workshop import Workshop
+from pik.controller.world import World
+from pik.domain.errors import PikError
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 8  # to the API server
+_LOOK_UP = 0.05  # seconds between two looks at whether the streams have been taken up
+
+
+@dataclass(slots=True)
+class Operator:
+    """The process at work. `parts`: what goes on until the process ends."""
+
+    objects: ClusterObjects
+    manager: Manager
+    world: World
+    leadership: Leadership
+    settings: OperatorSettings
+    resync: Resync
+    watching: Watching
+    parts: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what ended a part: the process is then to be started anew, since a replica
+        that has lost its lease or its watch must not go on."""
+        async with asyncio.TaskGroup() as group:
+            self.parts.append(group.create_task(self.watching.run(), name="watch"))
+            self.parts.append(group.create_task(self._lead(group), name="lead"))
+
+    async def _lead(self, group: asyncio.TaskGroup) -> None:
+        await self.leadership.acquire()
+        self.parts.append(group.create_task(self.leadership.keep(), name="lease"))
+        await self.resync.fill()
+        self.parts.append(group.create_task(self.resync.run(), name="resync"))
+        self.parts.append(group.create_task(self.manager.run(self.settings.workers), name="workers"))
+        await self._begin()
+
+    async def _begin(self) -> None:
+        """Takes up what was there before: the streams first, so that nothing that was done is found waiting
+        for its stream again."""
+        known = self.objects.keys()
+        streams = [key for key in known if key.kind == CaptureStream.KIND]
+        for key in streams:
+            self.manager.queue.add(key)
+        while any(key not in self.manager.outcomes and self.objects.find(key) for key in streams):
+            await self.manager.clock.sleep(_LOOK_UP)
+        for key in known:
+            if key not in streams:
+                self.manager.queue.add(key)
+
+
+@asynccontextmanager
+async def operator(
+    configuration: Configuration, access: AwsAccess, settings: OperatorSettings
+) -> AsyncIterator[Operator]:
+    """With threads and connections, which end with the block. On leaving, runs are halted at their next
+    checkpoint within `settings.grace`, and then another replica may lead."""
+    async with AsyncExitStack() as stack:
+        clock, entropy = SystemClock(), SystemEntropy()
+        io = _threads(stack, access.connections, "aws")
+        work = _threads(stack, 2, "work")
+        asking = _threads(stack, _CONNECTIONS, "kubernetes")
+        listening = _threads(stack, 2, "watch")
+        api = KubeApi(configuration, asking, listening, _CONNECTIONS)
+        cache = Path(settings.cache or stack.enter_context(tempfile.TemporaryDirectory(prefix="pik-")))
+        queue = WorkQueue(clock)
+        leadership = Leadership(
+            api,
+            settings.namespace,
+            settings.lease_name,
+            f"{settings.identity}_{entropy.hex(8)}",
+            clock,
+            settings.lease,
+        )
+        stack.push_async_callback(leadership.release)  # last: nothing of ours works any more
+
+        def changed(key: ObjectKey) -> None:
+            if leadership.leads:
+                manager.changed(key)
+
+        objects = ClusterObjects(api, EventRecorder(api, clock, entropy, settings.identity), changed=changed)
+        cloud = AwsCloud(access, io=io, cpu=work, clock=clock, entropy=entropy, loopback=False)
+        background = Background(queue.add)
+        workshop = Workshop(cloud, clock=clock, entropy=entropy, offload=work, cache=cache, wake=queue.add)
+        workshop.known_by(lambda key: objects.find(key) is not None)
+        stack.push_async_callback(_close, workshop)
+        stack.push_async_callback(background.close, settings.grace)
+        world = World(
+            cluster=settings.cluster,
+            objects=objects,
+            cloud=cloud,
+            workshop=workshop,
+            background=background,
+            runs=InProcessRuns(
+                background, cloud, clock=clock, entropy=entropy, wake=queue.add, memory=settings.memory
+            ),
+            clock=clock,
+            entropy=entropy,
+            gateway=settings.gateway,
+            loopback=False,
+            memory=settings.memory,
+            timing=settings.timing,
+        )
+        manager = Manager(objects, objects, reconcilers(world), queue, clock, entropy, settings.backoff)
+        resync = Resync(
+            api,
+            objects,
+            settings.watch,
+            clock=clock,
+            entropy=entropy,
+            interval=settings.timing.resync,
+        )
+        watching = Watching(configuration, settings.watch, _told(objects))
+        made = Operator(objects, manager, world, leadership, settings, resync, watching)
+        yield made
+
+
+def _told(objects: ClusterObjects) -> Tell:
+    def tell(kind: str | None, given: Object) -> None:
+        if kind == "DELETED":
+            objects.gone(given)
+        else:
+            objects.seen(given)
+
+    return tell
+
+
+def _threads(stack: AsyncExitStack, number: int, name: str) -> ThreadOffload:
+    threads = ThreadOffload(number, name)
+    stack.callback(threads.close)
+    return threads
+
+
+async def _close(workshop: Workshop) -> None:
+    for opened in workshop.opened():
+        with suppress(PikError):
+            await opened.capture.close()

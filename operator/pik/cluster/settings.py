@@ -1,0 +1,32 @@
+"""What an installation decides about its operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pik.cluster.leading import LeaseTiming
+from pik.controller.outcome import Backoff
+from pik.controller.world import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """`cluster`: the name of this cluster in owner records. `namespace`: the operator's own, where its Lease
+    is. `watch`: namespaces whose objects are reconciled; empty: all. `gateway`: base URL of the gateway's
+    Service; None: there is none. `memory`: DuckDB's limit for one plan, such as `512MB`. `cache`: directory
+    for segments that are being read; empty: a temporary one. `grace`: seconds for what is under way when the
+    process is told to stop."""
+
+    cluster: str
+    namespace: str
+    identity: str
+    watch: tuple[str, ...] = ()
+    gateway: str | None = None
+    memory: str | None = None
+    cache: str = ""
+    workers: int = 8
+    grace: float = 20.0
+    lease_name: str = "pik-operator"
+    lease: LeaseTiming = field(default_factory=LeaseTiming)
+    timing: Timing = field(default_factory=Timing)
+    backoff: Backoff = field(default_factory=Backoff)
