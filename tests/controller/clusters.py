@@ -120,6 +120,7 @@ class Cluster:
         self.objects = ObjectsInMemory()
         self.name = name
         self.cache = cache
+        self.gateway_is_up = True
         self._uids = 0
         self.start()
 
@@ -151,6 +152,7 @@ class Cluster:
             clock=self.clock,
             entropy=self.entropy,
             gateway="http://127.0.0.1:8000",
+            gateway_answers=self._gateway_answers,
             loopback=True,
             timing=TIMING,
         )
@@ -166,6 +168,9 @@ class Cluster:
         self.objects.changed = self.manager.changed
         for key in self.objects.keys():  # noqa: SIM118
             self.queue.add(key)
+
+    async def _gateway_answers(self) -> bool:
+        return self.gateway_is_up
 
     async def stop(self) -> None:
         await self.background.close(grace=0.1)

@@ -54,6 +54,11 @@ async def streams_come_and_go(cluster: Cluster) -> None:
     await provisioned(cluster)
     cluster.apply(STREAM + "  ingest: {gateway: Disabled}\n")
     await cluster.settle()
+    cluster.gateway_is_up = False
+    cluster.apply(STREAM)
+    await cluster.settle()
+    cluster.gateway_is_up = True
+    await cluster.advance(10)
     cluster.apply(STREAM + "  suspend: true\n")
     await cluster.settle()
     cluster.apply(STREAM)

@@ -93,6 +93,10 @@ class Reason(Documented):
         "TargetUnavailable",
         "The target does not take events at present; it is tried again with backoff.",
     )
+    GATEWAY_UNAVAILABLE = (
+        "GatewayUnavailable",
+        "The HTTP gateway does not answer at present: events cannot come in by it. It is looked at again.",
+    )
     INCOMPLETE_READ = (
         "IncompleteRead",
         "Not everything that belongs to the window could be read; nothing is answered from a part of it.",
@@ -140,6 +144,7 @@ _STREAM_STALLED = (
     *(Reason.OWNERSHIP_CONFLICT, Reason.DATA_LOST, Reason.DRIFT_REPORTED),
 )
 _STREAM_RETRYING = (Reason.AWS_UNAVAILABLE, Reason.INTERNAL_ERROR)
+_STREAM_WAITING = (Reason.PROVISIONING, Reason.REINDEXING, Reason.GATEWAY_UNAVAILABLE)
 _RUN_STALLED = (
     *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.ACCESS_DENIED, Reason.POLICY_EXCEEDED),
     *(Reason.TARGET_FORBIDDEN, Reason.SELF_REPLAY, Reason.RUN_KEY_CONFLICT),
@@ -159,11 +164,11 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
     {
         "CaptureStream": {
             _T.READY: (
-                *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.REINDEXING, Reason.SUSPENDED),
+                *(Reason.PROVISIONED, *_STREAM_WAITING, Reason.SUSPENDED),
                 *_STREAM_RETRYING,
                 *_STREAM_STALLED,
             ),
-            _T.RECONCILING: (Reason.PROVISIONING, Reason.REINDEXING, *_STREAM_RETRYING),
+            _T.RECONCILING: (*_STREAM_WAITING, *_STREAM_RETRYING),
             _T.STALLED: _STREAM_STALLED,
             _T.STORAGE_READY: (Reason.PROVISIONED, *_STREAM_RETRYING, *_STREAM_STALLED),
             _T.INDEX_READY: (
@@ -172,7 +177,8 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
                 *(Reason.AWS_REFUSED, Reason.DRIFT_REPORTED, Reason.UNKNOWN),
             ),
             _T.GATEWAY_READY: (
-                *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.DISABLED, Reason.SUSPENDED, Reason.UNKNOWN),
+                *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.GATEWAY_UNAVAILABLE),
+                *(Reason.DISABLED, Reason.SUSPENDED, Reason.UNKNOWN),
             ),
         },
         "ReplayJob": {

@@ -17,6 +17,7 @@ from pik.aws.clients import AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.cluster.api import KubeApi, Object
 from pik.cluster.events import EventRecorder
+from pik.cluster.gateway_probe import GatewayProbe
 from pik.cluster.handlers import Tell, Watching
 from pik.cluster.leading import Leadership
 from pik.cluster.objects import ClusterObjects
@@ -117,6 +118,9 @@ async def operator(
         workshop.known_by(lambda key: objects.find(key) is not None)
         stack.push_async_callback(_close, workshop)
         stack.push_async_callback(background.close, settings.grace)
+        probe = GatewayProbe(settings.gateway, clock) if settings.gateway else None
+        if probe is not None:
+            stack.push_async_callback(probe.close)
         world = World(
             cluster=settings.cluster,
             objects=objects,
@@ -129,6 +133,7 @@ async def operator(
             clock=clock,
             entropy=entropy,
             gateway=settings.gateway,
+            **({} if probe is None else {"gateway_answers": probe.answers}),
             loopback=False,
             memory=settings.memory,
             timing=settings.timing,

@@ -16,7 +16,7 @@ from pik.api.capture_stream import (
     Toggle,
 )
 from pik.api.common import StatusCondition
-from pik.api.conditions import REASONS, ConditionType, Reason, with_condition
+from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition
 from pik.controller.faults import STALLED_AGAIN, outcome_of
 from pik.controller.objects import key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Retry, Stalled, Waiting
@@ -49,6 +49,7 @@ REINDEX = "pik.dev/reindex"
 
 _REINDEX = "reindex"  # the name of this work in the background
 _MAX_DRIFT = 10
+_GATEWAY_AGAIN = 5.0  # seconds until a gateway that did not answer is asked again
 _T = ConditionType
 
 
@@ -201,11 +202,11 @@ async def _index(
     if any(difference.field == "table" for difference in reported):
         opened.whole = False
         told = told.condition(_T.INDEX_READY, False, Reason.DRIFT_REPORTED)
-        told = _with_gateway(resource, world, told, takes=False)
+        told = await _with_gateway(resource, world, told, takes=False)
         return Pass(told.status, _reported(reported), events)
     building = await _built(resource, world, opened, longer)
     opened.whole = building is None
-    told = _with_gateway(resource, world, told, takes=opened.whole)
+    told = await _with_gateway(resource, world, told, takes=opened.whole)
     if building is not None:
         told = told.condition(_T.INDEX_READY, False, building.reason, building.message)
         return Pass(told.status, building, events)
@@ -217,6 +218,9 @@ async def _index(
     events += await _tended(opened, world, told.now)
     if reported:
         return Pass(told.status, _reported(reported), events)
+    gateway = condition_of(told.status.conditions, _T.GATEWAY_READY)
+    if gateway is not None and gateway.reason == Reason.GATEWAY_UNAVAILABLE:
+        return Pass(told.status, Waiting(Reason.GATEWAY_UNAVAILABLE, again=_GATEWAY_AGAIN), events)
     return Pass(told.status, Done(Reason.PROVISIONED, again=_soonest(world)), events)
 
 
@@ -330,7 +334,7 @@ async def _tended(opened: OpenStream, world: World, now: Instant) -> tuple[Objec
     return tuple(events)
 
 
-def _with_gateway(resource: CaptureStream, world: World, told: _Told, *, takes: bool) -> _Told:
+async def _with_gateway(resource: CaptureStream, world: World, told: _Told, *, takes: bool) -> _Told:
     """`takes`: whether there is an index to decide with."""
     if resource.spec.ingest.gateway is Toggle.DISABLED:
         return told.having(ingestURL=None).condition(_T.GATEWAY_READY, False, Reason.DISABLED)
@@ -341,6 +345,8 @@ def _with_gateway(resource: CaptureStream, world: World, told: _Told, *, takes: 
     told = told.having(ingestURL=url)
     if not takes:
         return told.condition(_T.GATEWAY_READY, False, Reason.PROVISIONING, "it waits for the index")
+    if not await world.gateway_answers():
+        return told.condition(_T.GATEWAY_READY, False, Reason.GATEWAY_UNAVAILABLE)
     return told.condition(_T.GATEWAY_READY, True, Reason.PROVISIONED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pik.controller.background import Background
@@ -24,11 +25,16 @@ class Timing:
     settle: float = 60.0  # that a segment may land after its stamp
 
 
+async def _always() -> bool:
+    """As of a gateway in this very process."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
-    one. `loopback`: whether replays may be sent to this machine. `memory`: DuckDB's limit for one
-    computation, such as `512MB`."""
+    one, and `gateway_answers`: whether it takes requests now. `loopback`: whether replays may be sent to this
+    machine. `memory`: DuckDB's limit for one computation, such as `512MB`."""
 
     cluster: str
     objects: Objects
@@ -39,6 +45,7 @@ class World:
     clock: Clock
     entropy: Entropy
     gateway: str | None = None
+    gateway_answers: Callable[[], Awaitable[bool]] = _always
     loopback: bool = False
     memory: str | None = None
     timing: Timing = field(default_factory=Timing)
