@@ -14,6 +14,7 @@ from pik.api.kinds import AnyResource
 from pik.api.manifests import load_text
 from pik.api.validation import admit
 from pik.controller.background import Background
+from pik.controller.computations import InProcessComputations
 from pik.controller.manager import Manager
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import AnyStatus, Backoff, ObjectEvent
@@ -149,6 +150,7 @@ class Cluster:
             runs=InProcessRuns(
                 self.background, self.cloud, clock=self.clock, entropy=self.entropy, wake=self.queue.add
             ),
+            computations=InProcessComputations(self.background),
             clock=self.clock,
             entropy=self.entropy,
             gateway="http://127.0.0.1:8000",

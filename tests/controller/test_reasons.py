@@ -11,6 +11,7 @@ import msgspec
 from controller.clusters import Cluster
 from controller.manifests import JOB, STREAM, VERSION, event, events
 from pik.api.conditions import REASONS
+from pik.controller.computations import InProcessComputations
 from pik.controller.reconcilers import reconcilers
 from pik.domain.errors import (
     Denied,
@@ -263,8 +264,8 @@ async def versions_fail(cluster: Cluster) -> None:
     cluster.clock.advance(1)
     cluster.apply(VERSION.replace("total", "text"))
     await cluster.settle()
-    unbounded = cluster.world
-    cluster.manager.reconcilers = reconcilers(replace(unbounded, memory="1KB"))
+    unbounded, small = cluster.world, InProcessComputations(cluster.background, memory="1KB")
+    cluster.manager.reconcilers = reconcilers(replace(unbounded, computations=small))
     cluster.apply(VERSION.replace("total", "large"))
     await cluster.settle()
     cluster.manager.reconcilers = reconcilers(unbounded)

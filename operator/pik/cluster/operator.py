@@ -25,6 +25,7 @@ from pik.cluster.resync import Resync
 from pik.cluster.settings import OperatorSettings
 from pik.controller.aws_cloud import AwsCloud
 from pik.controller.background import Background
+from pik.controller.computations import InProcessComputations
 from pik.controller.manager import Manager
 from pik.controller.objects import ObjectKey
 from pik.controller.queue import WorkQueue
@@ -130,6 +131,7 @@ async def operator(
             runs=InProcessRuns(
                 background, cloud, clock=clock, entropy=entropy, wake=queue.add, memory=settings.memory
             ),
+            computations=InProcessComputations(background, memory=settings.memory),
             clock=clock,
             entropy=entropy,
             gateway=settings.gateway,

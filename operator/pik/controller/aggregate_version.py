@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pik.api.aggregate_version import AggregateVersion, AggregateVersionStatus, Difference
+from pik.api.aggregate_version import AggregateVersion, AggregateVersionStatus
 from pik.api.conditions import Reason
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, Pass, Stalled, Waiting
 from pik.controller.replay_job import stream_of, waits_for_stream
+from pik.controller.runs import Question
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
 from pik.domain.errors import NoSuchObject
-from pik.domain.instants import parse_instant
-from pik.execution.aggregate.compute import compute
-from pik.execution.aggregate.differences import Change, difference
-from pik.execution.aggregate.records import Answer, read_answer, rows_key
-from pik.execution.aggregate.repeats import repeated
+from pik.execution.aggregate.records import Answer, rows_key
 from pik.planning.definitions import definition_of
 
-_COMPUTE = "compute"  # the names of these works in the background
-_COMPARE = "compare"
 _LOOK_AGAIN = 60.0  # seconds, for a version that another cluster or a person may bring
 
 
@@ -26,7 +21,7 @@ async def reconcile_aggregate(resource: AggregateVersion, world: World) -> Pass:
     """One pass. Raises what the stream and the computation do."""
     spec, status, meta = resource.spec, resource.status, resource.metadata
     if spec.suspend:
-        await world.background.stop(key_of(resource))
+        await world.computations.halt(key_of(resource))
         return Pass(status, Waiting(Reason.SUSPENDED))
     if _is_finished(resource):
         return Pass(status, Done(Reason.SUCCEEDED))
@@ -35,31 +30,18 @@ async def reconcile_aggregate(resource: AggregateVersion, world: World) -> Pass:
     if isinstance(held, Waiting | Stalled):
         return Pass(status, held)
     _, opened = held
-    definition = definition_of(spec, opened.place.stream_id)
-
-    async def work() -> Answer:
-        return await compute(
-            opened.stream,
-            definition,
-            namespace=meta.namespace,
-            name=meta.name,
-            known_by=spec.knownBy,
-            as_of=None if spec.asOf is None else parse_instant(spec.asOf),
-            memory=world.memory,
-        )
-
-    if status.version is None or status.definitionHash != definition.hash:
-        computed = world.background.poll(key_of(resource), _COMPUTE, definition.hash, work)
-        if computed is None:
-            return Pass(status, Waiting(Reason.COMPUTING))
-        status = _with_answer(status, opened, computed.value)
-    return await _compared(resource, status, opened, world)
+    question = Question(resource, opened, definition_of(spec, opened.place.stream_id))
+    if status.version is None or status.definitionHash != question.definition.hash:
+        answer = await world.computations.answer(question)
+        if isinstance(answer, Waiting | Stalled):
+            return Pass(status, answer)
+        status = _with_answer(status, opened, answer)
+    return await _compared(question, status, world)
 
 
-async def _compared(
-    resource: AggregateVersion, status: AggregateVersionStatus, opened: OpenStream, world: World
-) -> Pass:
+async def _compared(question: Question, status: AggregateVersionStatus, world: World) -> Pass:
     """The difference from the version that compareTo names, once there is one."""
+    resource = question.resource
     wanted = resource.spec.compareTo
     if wanted is None:
         return Pass(status, Done(Reason.SUCCEEDED))
@@ -70,35 +52,14 @@ async def _compared(
         version = other.status.version if isinstance(other, AggregateVersion) else None
     if version is None:
         return Pass(status, Waiting(Reason.COMPARISON_NOT_READY, f"{on} has no version yet", on=on))
-    own = status.version or ""
-
-    async def work() -> Difference | None:
-        try:
-            before = await read_answer(opened.stream, version)
-        except NoSuchObject:
-            return None
-        return await _difference(opened, before, await read_answer(opened.stream, own), world.memory)
-
-    compared = world.background.poll(key_of(resource), _COMPARE, f"{version} {own}", work)
-    if compared is None:
-        return Pass(status, Waiting(Reason.COMPUTING, f"the difference from {version[:12]} is computed"))
-    if compared.value is None:
+    try:
+        found = await world.computations.difference(question, status.version or "", version)
+    except NoSuchObject:
         message = f"there is no version {version[:12]}… in this stream"
         return Pass(status, Waiting(Reason.COMPARISON_NOT_READY, message, on=on, again=_LOOK_AGAIN))
-    return Pass(status.model_copy(update={"difference": compared.value}), Done(Reason.SUCCEEDED))
-
-
-async def _difference(opened: OpenStream, before: Answer, after: Answer, memory: str | None) -> Difference:
-    found = await difference(opened.stream, before, after, memory)
-    return Difference(
-        against=before.version,
-        rowsChanged=len(found.rows),
-        late=found.counts[Change.LATE],
-        duplicates=await repeated(opened.stream, before, after, memory),
-        conflicts=found.counts[Change.CHANGED],
-        missing=found.counts[Change.MISSING],
-        new=found.counts[Change.NEW],
-    )
+    if isinstance(found, Waiting | Stalled):
+        return Pass(status, found)
+    return Pass(status.model_copy(update={"difference": found}), Done(Reason.SUCCEEDED))
 
 
 def _with_answer(

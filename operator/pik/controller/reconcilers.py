@@ -35,11 +35,15 @@ def reconcilers(world: World) -> Reconcilers:
             case ReplayJob():
                 return await finalize_replay(resource, world)
             case AggregateVersion():
-                await world.background.stop(key_of(resource))
+                await world.computations.halt(key_of(resource))
                 return Done(Reason.SUCCEEDED)
 
     async def forget(key: ObjectKey) -> None:
         await world.background.stop(key)
+        if key.kind == ReplayJob.KIND:
+            await world.runs.forget(key)
+        if key.kind == AggregateVersion.KIND:
+            await world.computations.forget(key)
         await world.workshop.close(key)
 
     def holds(resource: AnyResource) -> bool:

@@ -20,12 +20,12 @@ from pik.controller.faults import STALLED_AGAIN
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Stalled, Waiting
 from pik.controller.replay_runs import selector_of
+from pik.controller.runs import Run
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
 from pik.domain.instants import parse_instant
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.dry_run import dry_run
-from pik.execution.replay.ledger import Progress
 from pik.execution.replay.runs import begin_run, read_end, read_plan, read_record, run_keys, same_run
 from pik.planning.replay.estimate import (
     duration_text,
@@ -104,7 +104,7 @@ async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
 async def finalize_replay(resource: ReplayJob, world: World) -> Outcome:
     """A run is halted at its next checkpoint; the record of it stays."""
     key = key_of(resource)
-    if world.runs.is_running(key):
+    if not await world.runs.stopped(key):
         return Waiting(Reason.RUNNING, "the run stops at its next checkpoint", again=1.0)
     await world.background.stop(key)
     return Done(Reason.SUCCEEDED)
@@ -139,6 +139,8 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     refused = spec_refusals(job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback)
     if refused:
         return Pass(status, _refusal(job, refused[0]))
+    if (impossible := world.runs.refusal(resource)) is not None:
+        return Pass(status, Stalled(Reason.INVALID_SPEC, impossible))
     making = world.background.is_known(job.key, _PLAN)
     plan = None if making else await _shown_plan(job, status)
     if plan is None:
@@ -199,34 +201,33 @@ async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
         startTime=record.started,
         ledgerURI=f"s3://{job.opened.place.bucket}/{run_keys(stream, record.run_id).root}",
     )
+    executed = Run(
+        job.resource,
+        job.opened,
+        record,
+        job.spec,
+        effective_pace(job.policy, spec.pace),
+        lambda: not _still_wanted(job),
+    )
     end = await read_end(stream, record.run_id)
     if end is None and not _may_go_on(job):
-        status = await _with_progress(job, status, run)
+        await world.runs.hold(executed)
+        status = await _with_progress(job, status, run, executed)
         held = "" if spec.suspend else "mode is DryRun again: the run that was begun is held"
         return Pass(status, Waiting(Reason.SUSPENDED, held))
-    if end is None:
-        end = world.runs.ensure(
-            job.key,
-            job.opened,
-            record,
-            job.spec,
-            pace=effective_pace(job.policy, spec.pace),
-            parallelism=spec.parallelism,
-            halted=lambda: not _still_wanted(job),
-        )
-    if end is None:
-        status = await _with_progress(job, status, run)
-        trouble = world.runs.trouble(record.run_id)
-        if trouble is not None:
-            return Pass(status, Waiting(Reason.TARGET_UNAVAILABLE, str(trouble)))
-        return Pass(status, Waiting(Reason.RUNNING))
-    return await _ended(job, status, run, end)
+    if end is not None:
+        return await _ended(job, status, run, executed, end)
+    standing = await world.runs.ensure(executed)
+    if standing.end is not None:
+        return await _ended(job, status, run, executed, standing.end)
+    status = await _with_progress(job, status, run, executed)
+    return Pass(status, standing.outcome, standing.events)
 
 
-async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, end: End) -> Pass:
+async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, executed: Run, end: End) -> Pass:
     run = run.model_copy(update={"completionTime": end.at})
-    job.world.runs.ended(run.id)
-    status = await _with_progress(job, status, run)
+    await job.world.runs.ended(executed)
+    status = await _with_progress(job, status, run, executed, ended=True)
     again, expired = _outlived(job.resource, job.world, end.at)
     if end.state is EndState.SUCCEEDED:
         totals = end.totals
@@ -392,8 +393,10 @@ def _with_plan(job: _Job, status: ReplayJobStatus, plan: ReplayPlan) -> ReplayJo
     return status.model_copy(update={"plan": shown})
 
 
-async def _with_progress(job: _Job, status: ReplayJobStatus, run: RunStatus) -> ReplayJobStatus:
-    progress: Progress = await job.world.runs.progress(job.key, job.opened.stream, run.id)
+async def _with_progress(
+    job: _Job, status: ReplayJobStatus, run: RunStatus, executed: Run, *, ended: bool = False
+) -> ReplayJobStatus:
+    progress = await job.world.runs.progress(executed, ended=ended)
     totals = progress.totals
     before = status.progress
     return status.model_copy(

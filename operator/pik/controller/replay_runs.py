@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pik.api.conditions import Reason
+from pik.api.replay_job import ReplayJob
 from pik.api.targets import TargetType
 from pik.controller.background import Background
 from pik.controller.cloud import Cloud
 from pik.controller.objects import ObjectKey
-from pik.controller.workshop import OpenStream
+from pik.controller.outcome import Waiting
+from pik.controller.runs import Run, Standing
 from pik.domain.errors import PikError
 from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.ledger import Progress, read_progress
@@ -20,9 +23,8 @@ from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.shard import Tools
 from pik.execution.stream import Stream
 from pik.planning.expressions import guarded, parse_condition
-from pik.planning.replay.pace import EffectivePace
-from pik.planning.replay.records import ChunkHead, End, RunRecord
-from pik.planning.replay.spec import ReplaySpec, TargetAddress
+from pik.planning.replay.records import ChunkHead, End
+from pik.planning.replay.spec import TargetAddress
 from pik.ports.sinks import Sink
 from pik.ports.system import Clock, Entropy
 
@@ -58,7 +60,7 @@ class Watch:
 
 
 class InProcessRuns:
-    """Executes runs beside the reconcilers. Belongs to one event loop."""
+    """`Runs` beside the reconcilers. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -83,76 +85,74 @@ class InProcessRuns:
         self._lease_holder = lease_holder
         self._watches: dict[str, Watch] = {}
 
-    def ensure(
-        self,
-        key: ObjectKey,
-        opened: OpenStream,
-        record: RunRecord,
-        spec: ReplaySpec,
-        *,
-        pace: EffectivePace,
-        parallelism: int,
-        halted: Callable[[], bool],
-    ) -> End | None:
-        """How the run ended; None while it goes on. Begins it, or goes on with it, where this process is not
-        at it. Raises what interrupted it, once: the next call goes on with it."""
-        watch = self._watches.get(record.run_id)
+    def refusal(self, resource: ReplayJob) -> str | None:  # noqa: ARG002
+        return None
+
+    async def ensure(self, run: Run) -> Standing:
+        watch = self._watches.get(run.id)
         if watch is None:
-            watch = self._watches[record.run_id] = Watch(self._clock, lambda: self._wake(key))
+            watch = self._watches[run.id] = Watch(self._clock, lambda: self._wake(run.key))
+        observed = watch
 
-        async def run() -> End | None:
-            sinks: list[Sink] = []
-            try:
-                sinks.append(self._cloud.sink(spec.target))
-                if spec.dead_letter is not None:
-                    sinks.append(self._cloud.sink(TargetAddress(TargetType.SQS, spec.dead_letter)))
-                tools = Tools(
-                    selector=selector_of(opened.stream, self._memory),
-                    sink=sinks[0],
-                    dead_letter=sinks[1] if spec.dead_letter is not None else None,
-                    pacer=Pacer(self._clock, pace),
-                    holder=self._holder,
-                    halted=lambda: self._background.halting or halted(),
-                    observer=watch,
-                    settings=self._settings,
-                    lease_holder=self._lease_holder,
-                )
-                return await run_replay(opened.stream, record.run_id, tools, parallelism)
-            finally:
-                for sink in sinks:
-                    await sink.close()
+        async def work() -> End | None:
+            return await self._execute(run, observed)
 
-        ended = self._background.poll(key, _RUN, record.run_id, run)
+        ended = self._background.poll(run.key, _RUN, run.id, work)
         if ended is not None and ended.value is None:
-            ended = self._background.poll(key, _RUN, record.run_id, run)  # it was halted, and goes on
-        if ended is None:
-            return None
-        self._watches.pop(record.run_id, None)
-        return ended.value
+            ended = self._background.poll(run.key, _RUN, run.id, work)  # it was halted, and goes on
+        if ended is not None and ended.value is not None:
+            self._watches.pop(run.id, None)
+            return Standing(ended.value)
+        if watch.trouble is not None:
+            return Standing(outcome=Waiting(Reason.TARGET_UNAVAILABLE, str(watch.trouble)))
+        return Standing()
 
-    def is_running(self, key: ObjectKey) -> bool:
-        return self._background.is_running(key, _RUN)
+    async def hold(self, run: Run) -> None:
+        """It asks `run.halted` by itself."""
 
-    def ended(self, run_id: str) -> None:
-        """The run's end is on record: what was seen on the way is of no use any more."""
-        self._watches.pop(run_id, None)
-
-    async def progress(self, key: ObjectKey, stream: Stream, run_id: str) -> Progress:
-        """By the last checkpoint of each shard; of a run under way, as of a few moments ago at most."""
-        watch = self._watches.get(run_id)
-        if watch is None or not self.is_running(key):
-            return await read_progress(stream, run_id)
+    async def progress(self, run: Run, *, ended: bool) -> Progress:
+        stream = run.opened.stream
+        watch = self._watches.get(run.id)
+        if ended or watch is None or not self._background.is_running(run.key, _RUN):
+            return await read_progress(stream, run.id)
         if watch.progress is None or watch.is_due():
             began = self._clock.now().micros
-            watch.progress = await read_progress(stream, run_id)
+            watch.progress = await read_progress(stream, run.id)
             watch.read = self._clock.now().micros
             watch.cost = watch.read - began
         return watch.progress
 
-    def trouble(self, run_id: str) -> PikError | None:
-        """Why the target is being tried again, if it is."""
-        watch = self._watches.get(run_id)
-        return None if watch is None else watch.trouble
+    async def ended(self, run: Run) -> None:
+        """What was seen on the way is of no use any more."""
+        self._watches.pop(run.id, None)
+
+    async def stopped(self, key: ObjectKey) -> bool:
+        return not self._background.is_running(key, _RUN)
+
+    async def forget(self, key: ObjectKey) -> None:
+        await self._background.stop(key)
+
+    async def _execute(self, run: Run, watch: Watch) -> End | None:
+        sinks: list[Sink] = []
+        try:
+            sinks.append(self._cloud.sink(run.spec.target))
+            if run.spec.dead_letter is not None:
+                sinks.append(self._cloud.sink(TargetAddress(TargetType.SQS, run.spec.dead_letter)))
+            tools = Tools(
+                selector=selector_of(run.opened.stream, self._memory),
+                sink=sinks[0],
+                dead_letter=sinks[1] if run.spec.dead_letter is not None else None,
+                pacer=Pacer(self._clock, run.pace),
+                holder=self._holder,
+                halted=lambda: self._background.halting or run.halted(),
+                observer=watch,
+                settings=self._settings,
+                lease_holder=self._lease_holder,
+            )
+            return await run_replay(run.opened.stream, run.id, tools, run.resource.spec.parallelism)
+        finally:
+            for sink in sinks:
+                await sink.close()
 
 
 def selector_of(stream: Stream, memory: str | None) -> DuckDBSelector:

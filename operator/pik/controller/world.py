@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pik.controller.background import Background
 from pik.controller.cloud import Cloud
 from pik.controller.objects import Objects
-from pik.controller.replay_runs import InProcessRuns
+from pik.controller.runs import Computations, Runs
 from pik.controller.workshop import Workshop
 from pik.ports.system import Clock, Entropy
 
@@ -34,14 +34,15 @@ async def _always() -> bool:
 class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
     one, and `gateway_answers`: whether it takes requests now. `loopback`: whether replays may be sent to this
-    machine. `memory`: DuckDB's limit for one computation, such as `512MB`."""
+    machine. `memory`: DuckDB's limit for one plan, such as `512MB`."""
 
     cluster: str
     objects: Objects
     cloud: Cloud
     workshop: Workshop
     background: Background
-    runs: InProcessRuns
+    runs: Runs
+    computations: Computations
     clock: Clock
     entropy: Entropy
     gateway: str | None = None

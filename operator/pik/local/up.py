@@ -15,6 +15,7 @@ import watchfiles
 from pik.api.capture_stream import CaptureStream
 from pik.aws.clients import AwsAccess
 from pik.controller.background import Background
+from pik.controller.computations import InProcessComputations
 from pik.controller.manager import Manager
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Backoff, ObjectEvent, Retry
@@ -166,6 +167,7 @@ async def local_mode(
                 lease_holder=f"local-mode/{cluster}",
                 memory=settings.memory,
             ),
+            computations=InProcessComputations(background, memory=settings.memory),
             clock=tools.clock,
             entropy=tools.entropy,
             gateway=gateway,
