@@ -136,3 +136,35 @@ def test_nothing_that_was_added_is_lost(steps: list[tuple[str, ObjectKey]]) -> N
         assert not wanted
 
     asyncio.run(run())
+
+
+async def test_depth_wait_and_the_longest_at_work_are_told() -> None:
+    waits: list[float] = []
+    added = 0
+
+    class Heard:
+        def added(self) -> None:
+            nonlocal added
+            added += 1
+
+        def taken(self, waited: float) -> None:
+            waits.append(waited)
+
+    clock = ManualClock(Instant(0))
+    work = WorkQueue(clock, Heard())
+    for key in (A, A, B):
+        work.add(key)
+    work.add_after(C, 2)
+    assert (added, work.depth(), work.running(), work.longest_running()) == (2, 2, 0, 0.0)
+    clock.advance(3)
+    assert (work.depth(), added) == (3, 3)
+    await work.take()
+    clock.advance(4)
+    await work.take()
+    assert waits == [3.0, 7.0]
+    assert (work.depth(), work.running(), work.longest_running()) == (1, 2, 4.0)
+    work.add(A)  # it is at work: it comes to be due when that has ended
+    assert added == 3
+    work.done(A)
+    assert added == 4
+    assert work.longest_running() == 0.0

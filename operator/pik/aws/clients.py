@@ -10,6 +10,8 @@ import msgspec
 from botocore.config import Config
 from localstack_client.session import Session as LocalSession
 
+from pik.aws.observing import AwsObserver, observe
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
@@ -33,8 +35,9 @@ class AwsClients:
     """Makes clients of one account and region. Making one takes some 50 ms: keep it. Clients may be shared by
     threads, this factory may not."""
 
-    def __init__(self, access: AwsAccess) -> None:
+    def __init__(self, access: AwsAccess, observer: AwsObserver | None = None) -> None:
         self._access = access
+        self._observer = observer
         self._session: Any = (
             LocalSession(
                 aws_access_key_id=access.emulated_account,
@@ -54,11 +57,16 @@ class AwsClients:
     def client(self, service: str) -> Any:
         """Raises ValueError where `AWS_ENDPOINT_URL` names another emulator than the one wanted."""
         wanted = self._access.endpoint_url
-        if not self._access.is_emulator:
-            return self._session.client(service, endpoint_url=wanted, config=self._config(service))
-        client = self._session.client(service, config=self._config(service))
-        if client.meta.endpoint_url != wanted:
-            raise ValueError(f"AWS_ENDPOINT_URL is {client.meta.endpoint_url}, but {wanted} was asked for")
+        if self._access.is_emulator:
+            client = self._session.client(service, config=self._config(service))
+            if client.meta.endpoint_url != wanted:
+                raise ValueError(
+                    f"AWS_ENDPOINT_URL is {client.meta.endpoint_url}, but {wanted} was asked for"
+                )
+        else:
+            client = self._session.client(service, endpoint_url=wanted, config=self._config(service))
+        if self._observer is not None:
+            observe(client, self._observer)
         return client
 
     def _config(self, service: str) -> Config:

@@ -32,7 +32,7 @@ from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
 from pik.controller.workshop import Workshop
-from pik.controller.world import World
+from pik.controller.world import World, always
 from pik.domain.errors import PikError
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ async def operator(
             clock=clock,
             entropy=entropy,
             gateway=settings.gateway,
-            **({} if probe is None else {"gateway_answers": probe.answers}),
+            gateway_answers=always if probe is None else probe.answers,
             loopback=False,
             memory=settings.memory,
             timing=settings.timing,

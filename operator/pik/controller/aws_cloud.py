@@ -11,6 +11,7 @@ from pik.api.targets import S3Format, TargetType
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
+from pik.aws.observing import AwsObserver
 from pik.aws.provisioner import AwsProvisioner
 from pik.aws.s3_objects import Lock, S3ObjectStore
 from pik.aws.sqs_sink import SQSSink
@@ -26,6 +27,7 @@ from pik.sinks.s3 import S3Sink
 
 class AwsCloud:
     """`io`: threads for AWS calls, `cpu`: for work. `loopback`: whether a replay may be sent to this machine.
+    `observer`: is told of every request.
     One set of clients for each region, made at first use. Belongs to one event loop."""
 
     def __init__(
@@ -37,8 +39,10 @@ class AwsCloud:
         clock: Clock,
         entropy: Entropy,
         loopback: bool,
+        observer: AwsObserver | None = None,
     ) -> None:
         self._access = access
+        self._observer = observer
         self._io = io
         self._cpu = cpu
         self._clock = clock
@@ -79,7 +83,7 @@ class AwsCloud:
     def _region(self, name: str | None) -> _Region:
         if name not in self._regions:
             access = self._access if name is None else msgspec.structs.replace(self._access, region=name)
-            self._regions[name] = _Region(AwsClients(access), self._io, self._clock)
+            self._regions[name] = _Region(AwsClients(access, self._observer), self._io, self._clock)
         return self._regions[name]
 
 

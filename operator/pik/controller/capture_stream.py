@@ -18,7 +18,7 @@ from pik.api.capture_stream import (
 from pik.api.common import StatusCondition
 from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition
 from pik.controller.faults import STALLED_AGAIN, outcome_of
-from pik.controller.objects import key_of
+from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Retry, Stalled, Waiting
 from pik.controller.workshop import OpenStream, Place
 from pik.controller.world import World
@@ -215,7 +215,7 @@ async def _index(
         _T.INDEX_READY, not index_drift, Reason.DRIFT_REPORTED if index_drift else Reason.PROVISIONED
     )
     told = await _counted(opened, world, told)
-    events += await _tended(opened, world, told.now)
+    events += await _tended(key_of(resource), opened, world, told.now)
     if reported:
         return Pass(told.status, _reported(reported), events)
     gateway = condition_of(told.status.conditions, _T.GATEWAY_READY)
@@ -313,13 +313,14 @@ async def _counted(opened: OpenStream, world: World, told: _Told) -> _Told:
     return told
 
 
-async def _tended(opened: OpenStream, world: World, now: Instant) -> tuple[ObjectEvent, ...]:
+async def _tended(key: ObjectKey, opened: OpenStream, world: World, now: Instant) -> tuple[ObjectEvent, ...]:
     """At intervals: what landed without a manifest row is indexed, and what has landed is sealed. Raw that
     is not what was recorded of it stops neither; `pik verify` names all of it."""
     events: list[ObjectEvent] = []
     if world.passed(_micros(opened.swept), world.timing.orphans):
         swept = await index_orphans(opened.stream)
         opened.swept = now
+        world.observer.swept(key, len(swept.indexed), len(swept.unreadable))
         if swept.indexed:
             message = f"{len(swept.indexed)} segments had landed without being indexed"
             events.append(ObjectEvent(EventType.NORMAL, "OrphansIndexed", message))
@@ -328,8 +329,10 @@ async def _tended(opened: OpenStream, world: World, now: Instant) -> tuple[Objec
     if world.passed(_micros(opened.sealed), world.timing.seals):
         opened.sealed = now
         try:
-            await seal_segments(opened.stream, world.timing.settle)
+            seals = await seal_segments(opened.stream, world.timing.settle)
+            world.observer.sealed(key, len(seals), sum(len(seal.segments) for seal in seals))
         except Tampered as error:
+            world.observer.seal_broken(key)
             events.append(ObjectEvent(EventType.WARNING, "SealBroken", str(error)))
     return tuple(events)
 

@@ -12,6 +12,7 @@ from pik.api.conditions import Reason
 from pik.api.kinds import AnyResource
 from pik.controller.faults import outcome_of
 from pik.controller.objects import ObjectKey, Objects, ObjectWriter, key_of
+from pik.controller.observers import Nobody, PassObserver
 from pik.controller.outcome import Backoff, Done, Outcome, Pass, Retry, Settlement, Stalled, Waiting, settle
 from pik.controller.queue import WorkQueue
 from pik.domain.errors import PikError
@@ -45,6 +46,7 @@ class Manager:
     clock: Clock
     entropy: Entropy
     backoff: Backoff = field(default_factory=Backoff)
+    observer: PassObserver = field(default_factory=Nobody)
     outcomes: dict[ObjectKey, Outcome] = field(default_factory=dict)
     _failures: Counter[ObjectKey] = field(default_factory=Counter)
     _waiting: dict[ObjectKey, set[ObjectKey]] = field(default_factory=dict)  # by what is waited for
@@ -76,18 +78,23 @@ class Manager:
     async def one(self, key: ObjectKey) -> None:
         """One pass over the object of this key."""
         resource = self.objects.find(key)
-        try:
-            if resource is None:
-                await self._gone(key)
-            elif resource.metadata.deletionTimestamp is not None:
-                await self._finalize(resource)
-            elif await self.writer.hold(resource, held=self.reconcilers.holds(resource)):
-                await self._reconcile(resource)
-        except PikError as error:
-            # what was found out could not be written: the pass is done again
-            self._failures[key] += 1
-            log.warning("%s: what a pass found could not be written: %s", key, error)
-            self.queue.add_after(key, self.backoff.wait(self._failures[key], self._part()))
+        with self.observer.passing(key, None if resource is None else resource.metadata.generation):
+            try:
+                await self._pass(key, resource)
+            except PikError as error:
+                # what was found out could not be written: the pass is done again
+                self._failures[key] += 1
+                self.observer.unwritten(key)
+                log.warning("%s: what a pass found could not be written: %s", key, error)
+                self.queue.add_after(key, self.backoff.wait(self._failures[key], self._part()))
+
+    async def _pass(self, key: ObjectKey, resource: AnyResource | None) -> None:
+        if resource is None:
+            await self._gone(key)
+        elif resource.metadata.deletionTimestamp is not None:
+            await self._finalize(resource)
+        elif await self.writer.hold(resource, held=self.reconcilers.holds(resource)):
+            await self._reconcile(resource)
 
     async def _reconcile(self, resource: AnyResource) -> None:
         key = key_of(resource)
@@ -107,6 +114,7 @@ class Manager:
         if isinstance(result.outcome, Waiting | Stalled) and result.outcome.on is not None:
             self._waiting.setdefault(result.outcome.on, set()).add(key)
         await self.writer.write_status(resource, settlement.status)
+        self.observer.passed(resource, settlement.status, result.outcome)
         if settlement.events:
             await self.writer.record(resource, settlement.events)
         if before != result.outcome:
@@ -125,11 +133,13 @@ class Manager:
         self.outcomes[key] = outcome
         if isinstance(outcome, Done):
             await self.writer.finalized(resource)
+            self.observer.passed(resource, resource.status, outcome)
             await self._gone(key)
             return
         self._failures[key] += 1
         settlement = self._settle(resource, Pass(resource.status, outcome))
         await self.writer.write_status(resource, settlement.status)
+        self.observer.passed(resource, settlement.status, outcome)
         if settlement.requeue_after is not None:
             self.queue.add_after(key, settlement.requeue_after)
 
@@ -138,6 +148,7 @@ class Manager:
         self.queue.forget(key)
         self.outcomes.pop(key, None)
         self._failures.pop(key, None)
+        self.observer.gone(key)
         for waiting in self._waiting.values():
             waiting.discard(key)
         self.wake_waiting(key)

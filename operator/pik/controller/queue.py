@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 
 from pik.controller.objects import ObjectKey
+from pik.controller.observers import Nobody, QueueObserver
 from pik.ports.system import Clock
 
 _MICROS = 1_000_000
@@ -18,11 +19,12 @@ class WorkQueue:
     times for one key the earliest counts. Belongs to one event loop.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, observer: QueueObserver | None = None) -> None:
         self._clock = clock
-        self._due: OrderedDict[ObjectKey, None] = OrderedDict()
-        self._later: dict[ObjectKey, int] = {}  # microseconds since the epoch
-        self._taken: set[ObjectKey] = set()
+        self._observer = observer or Nobody()
+        self._due: OrderedDict[ObjectKey, int] = OrderedDict()  # since when, microseconds since the epoch
+        self._later: dict[ObjectKey, int] = {}  # when
+        self._taken: dict[ObjectKey, int] = {}  # since when
         self._again: set[ObjectKey] = set()
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -31,8 +33,9 @@ class WorkQueue:
         self._later.pop(key, None)
         if key in self._taken:
             self._again.add(key)
-        else:
-            self._due[key] = None
+        elif key not in self._due:
+            self._due[key] = self._clock.now().micros
+            self._observer.added()
         self._notify()
 
     def add_after(self, key: ObjectKey, seconds: float) -> None:
@@ -53,14 +56,16 @@ class WorkQueue:
         while True:
             self._promote()
             if self._due:
-                key, _ = self._due.popitem(last=False)
-                self._taken.add(key)
+                key, since = self._due.popitem(last=False)
+                now = self._clock.now().micros
+                self._taken[key] = now
+                self._observer.taken(max(0, now - since) / _MICROS)
                 return key
             await self._wait()
 
     def done(self, key: ObjectKey) -> None:
         """The caller is done with it."""
-        self._taken.discard(key)
+        self._taken.pop(key, None)
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -69,6 +74,20 @@ class WorkQueue:
         """Whether `take` would return at once."""
         self._promote()
         return bool(self._due)
+
+    def depth(self) -> int:
+        """Keys that are due and that nobody has taken."""
+        self._promote()
+        return len(self._due)
+
+    def running(self) -> int:
+        """Keys that are being worked on."""
+        return len(self._taken)
+
+    def longest_running(self) -> float:
+        """Seconds since the key that is being worked on for longest was taken; 0 where there is none."""
+        now = self._clock.now().micros
+        return max(0, now - min(self._taken.values(), default=now)) / _MICROS
 
     def is_busy(self, key: ObjectKey) -> bool:
         """Whether it is due or being worked on."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pik.controller.background import Background
 from pik.controller.cloud import Cloud
 from pik.controller.objects import Objects
+from pik.controller.observers import Nobody, StreamObserver
 from pik.controller.runs import Computations, Runs
 from pik.controller.workshop import Workshop
 from pik.ports.system import Clock, Entropy
@@ -25,7 +26,7 @@ class Timing:
     settle: float = 60.0  # that a segment may land after its stamp
 
 
-async def _always() -> bool:
+async def always() -> bool:
     """As of a gateway in this very process."""
     return True
 
@@ -46,10 +47,11 @@ class World:
     clock: Clock
     entropy: Entropy
     gateway: str | None = None
-    gateway_answers: Callable[[], Awaitable[bool]] = _always
+    gateway_answers: Callable[[], Awaitable[bool]] = always
     loopback: bool = False
     memory: str | None = None
     timing: Timing = field(default_factory=Timing)
+    observer: StreamObserver = field(default_factory=Nobody)
 
     def passed(self, since_micros: int | None, seconds: float) -> bool:
         """Whether so many seconds have passed since then; True where there was no then."""
