@@ -87,7 +87,12 @@ def test_defaults_are_those_of_the_design() -> None:
             "deletionPolicy": "Retain",
         },
         "index": {"pointInTimeRecovery": "Enabled", "deduplication": "OnWrite"},
-        "ingest": {"gateway": "Enabled", "maxEventBytes": 262_144, "maxBatchBytes": 10_485_760},
+        "ingest": {
+            "gateway": "Enabled",
+            "maxEventBytes": 262_144,
+            "maxBatchBytes": 10_485_760,
+            "auth": {"type": "None"},
+        },
         "access": {"from": "Same"},
         "replayPolicy": {"approval": "None"},
         "driftPolicy": "Repair",
@@ -117,7 +122,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "engine": "DuckDB",
         "suspend": False,
     }
-    assert {"groupBy", "where", "asOf", "compareTo"}.isdisjoint(version)
+    assert {"groupBy", "where", "asOf", "compareTo", "execution"}.isdisjoint(version)
 
 
 @named(good())

@@ -22,8 +22,15 @@ from pik.api.violations import InvalidManifest
 CRDS = Path(__file__).parents[2] / "crds"
 KEYWORDS = {
     *("description", "type", "format", "default", "enum", "minimum", "maximum", "minLength", "maxLength"),
-    *("pattern", "minItems", "maxItems", "maxProperties", "additionalProperties", "items", "required"),
-    *("properties", RULES, "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    *("pattern", "minItems", "maxItems", "minProperties", "maxProperties", "additionalProperties", "items"),
+    *(
+        "required",
+        "properties",
+        RULES,
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-list-type",
+        "x-kubernetes-list-map-keys",
+    ),
 }
 
 
@@ -99,9 +106,9 @@ def test_columns_show_fields_that_exist(kind: str) -> None:
 def test_nodes_are_structural() -> None:
     for place, node in ALL:
         assert set(node) <= KEYWORDS, place
-        assert isinstance(node["type"], str), place
+        assert isinstance(node.get("type"), str) != ("x-kubernetes-int-or-string" in node), place
         assert not {"properties", "additionalProperties"} <= set(node), place
-        assert (node["type"] == "array") == ("items" in node), place
+        assert (node.get("type") == "array") == ("items" in node), place
         assert set(node.get("required", ())) <= set(node.get("properties", ())), place
 
 
@@ -116,7 +123,10 @@ def test_everything_is_bounded() -> None:
     for place, node in ALL:
         if place.partition(":")[2] in ("", "apiVersion", "kind", "metadata"):
             continue
-        match node["type"]:
+        match node.get("type"):
+            case None:
+                assert node["minimum"] <= node["maximum"] <= 2**53 - 1, place
+                assert node["maxLength"] <= 32, place
             case "string":
                 assert "enum" in node or node["maxLength"] <= 32768, place
             case "integer":
@@ -147,7 +157,7 @@ def test_no_status_has_a_default_and_spec_says_its_own_in_full() -> None:
         path = place.partition(":")[2]
         if path.startswith("status"):
             assert "default" not in node, place
-        if node["type"] == "object" and "default" in node:
+        if node.get("type") == "object" and "default" in node:
             fields = node["properties"]
             assert node["default"] == {name: f["default"] for name, f in fields.items() if "default" in f}
 

@@ -64,6 +64,7 @@ OTHERS: list[dict[str, Any]] = [
     {"select": {"window": {"from": START.text, "to": after(3_600).text, "field": "IngestTime"}}},
     {"target": SQS},
     {"target": {"type": "HTTP", "http": {"url": "https://example.test/other"}}},
+    {"target": {"type": "HTTP", "http": {"url": "https://example.test/hook", "secretRef": {"name": "s"}}}},
     {"order": "EventTime"},
     {"shards": 2},
     {"onError": {"action": "HoldEntity"}},
@@ -79,6 +80,12 @@ def test_every_field_of_the_slice_and_its_sending_is_in_the_hash(fields: dict[st
     assert plan_hash(spec(**fields), "s", START.text, SEGMENTS) != plan_hash(
         spec(), "s", START.text, SEGMENTS
     )
+
+
+def test_a_field_that_came_later_does_not_change_what_was_hashed_before() -> None:
+    to_s3 = spec(target={"type": "S3", "s3": {"bucket": "abc", "prefix": "p"}})
+    assert spec().digest == "4d58f911ed91cb238bca7c692692d1bd9def9daa21347f06310614187ab0f227"
+    assert to_s3.digest == "fdaa14a7d4c36949e01272d9b3e034c033e0490a536b8617e1757258780271c9"
 
 
 def test_stream_instant_segments_and_semantics_are_in_the_hash() -> None:

@@ -26,6 +26,7 @@ from pik.api.common import (
     Window,
     list_map,
 )
+from pik.api.execution import AggregateExecution
 from pik.api.rules import Rule, immutable, immutable_optional, rules
 
 
@@ -123,6 +124,12 @@ class AggregateVersionSpec(Value):
     compareTo: CompareTo | None = Field(
         default=None, description="Another version whose difference from this one is explained. Immutable."
     )
+    execution: AggregateExecution | None = Field(
+        default=None,
+        description="How much memory the computation gets, and how its pod runs; where an installation "
+        "computes in its own process, as local mode does, memory alone counts. Used by the next try. Absent: "
+        "as the installation sets it.",
+    )
     suspend: bool = Field(default=False, description="While true, nothing is computed.")
 
 
@@ -186,7 +193,9 @@ class AggregateVersion(Resource):
         PrinterColumn(name="Age", type="date", jsonPath=".metadata.creationTimestamp"),
     )
 
-    spec: AggregateVersionSpec = Field(description="What is asked. Immutable but for `suspend`.")
+    spec: AggregateVersionSpec = Field(
+        description="What is asked. Immutable but for `execution` and `suspend`."
+    )
     status: AggregateVersionStatus = Field(
         default_factory=AggregateVersionStatus, description="What was observed of the version."
     )

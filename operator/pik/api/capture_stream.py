@@ -18,8 +18,10 @@ from pik.api.common import (
     PrinterColumn,
     RecordedInstant,
     Resource,
+    SecretRef,
     Value,
 )
+from pik.api.labels import LabelSelector
 from pik.api.mapping import EventMapping
 from pik.api.rules import Rule, frozen_optional, immutable, immutable_optional, rules
 from pik.api.targets import AllowedTarget
@@ -64,7 +66,14 @@ class CadenceKey(StrEnum):
 
 class AccessFrom(StrEnum):
     SAME = "Same"
+    SELECTOR = "Selector"
     ALL = "All"
+
+
+class AuthType(StrEnum):
+    NONE = "None"
+    TOKEN_REVIEW = "TokenReview"  # noqa: S105 - no secret, a way to show one
+    TOKEN = "Token"  # noqa: S105
 
 
 class Approval(StrEnum):
@@ -238,6 +247,30 @@ class Index(Value):
     )
 
 
+class IngestAuth(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "(self.type == 'Token') == has(self.secretRef)",
+                "secretRef is required when type is Token, and only then",
+                "secretRef",
+            )
+        )
+    )
+
+    type: AuthType = Field(
+        default=AuthType.NONE,
+        description="None: whoever reaches the gateway may send. TokenReview: callers show a token of a "
+        "ServiceAccount that may create capturestreams/events in this namespace. Token: callers show "
+        "the token of secretRef.",
+    )
+    secretRef: SecretRef | None = Field(
+        default=None,
+        description="Secret whose key token callers have to show, as Authorization: Bearer. It is one of "
+        "those that the administrator has mounted into the gateway. Only with Token.",
+    )
+
+
 class Ingest(Value):
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -260,6 +293,7 @@ class Ingest(Value):
         default=10_485_760,
         description="Largest request that is taken, in bytes of its body (default 10 MiB).",
     )
+    auth: IngestAuth = Field(default=IngestAuth(), description="How callers of the gateway are known.")
 
 
 class Expect(Value):
@@ -290,11 +324,24 @@ class Expect(Value):
 
 
 class Access(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "(self.from == 'Selector') == has(self.selector)",
+                "selector is required when from is Selector, and only then",
+                "selector",
+            )
+        )
+    )
+
     from_: AccessFrom = Field(
         default=AccessFrom.SAME,
         alias="from",
-        description="Namespaces whose ReplayJobs and AggregateVersions may refer to this stream: "
-        "its own (Same) or every one (All).",
+        description="Namespaces whose ReplayJobs and AggregateVersions may refer to this stream: its own "
+        "(Same), its own and those that `selector` selects (Selector), or every one (All).",
+    )
+    selector: LabelSelector | None = Field(
+        default=None, description="Selects namespaces by their labels. Only with Selector."
     )
 
 
@@ -340,6 +387,19 @@ class CaptureStreamSpec(Value):
         description="What happens when bucket or table differ from this spec. Repair: they are set "
         "right where no data can be lost by it. Report: the difference is listed in "
         "status.drift only.",
+    )
+    roleARN: (
+        Annotated[
+            str,
+            StringConstraints(
+                max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="ARN of the IAM role that pik assumes for this stream's bucket and table. The "
+        "administrator's map of roles must have it for this namespace. Absent: pik's own credentials.",
     )
     suspend: bool = Field(
         default=False,

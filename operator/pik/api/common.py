@@ -127,6 +127,10 @@ class StreamRef(Value):
     )
 
 
+class SecretRef(Value):
+    name: Name = Field(description="Name of the Secret.")
+
+
 FROM_BEFORE_TO = Rule("timestamp(self.from) < timestamp(self.to)", "from must be before to")
 
 

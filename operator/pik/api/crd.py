@@ -19,8 +19,8 @@ RULES = "x-kubernetes-validations"
 _LEFT_OUT = {"title", "additionalProperties", "propertyNames", "$defs"}
 _ORDER = [
     *("description", "type", "format", "default", "enum", "minimum", "maximum"),
-    *("minLength", "maxLength", "pattern", "minItems", "maxItems", "maxProperties"),
-    *("x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    *("minLength", "maxLength", "pattern", "minItems", "maxItems", "minProperties", "maxProperties"),
+    *("x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
     *("additionalProperties", "items", "required", "properties", RULES),
 ]
 
@@ -115,7 +115,7 @@ def _structural(source: Schema, definitions: Schema) -> Schema:
             del result["default"]
         case dict() as default:
             # whole, not {}: the API server applies rules to the default as it stands here
-            result["default"] = {name: value for name, value in default.items() if value is not None}
+            result["default"] = _without_none(default)
     return {key: result[key] for key in sorted(result, key=_ORDER.index)}
 
 
@@ -127,6 +127,14 @@ def _merged(inner: Schema, outer: Schema) -> Schema:
     if RULES in inner and RULES in outer:
         merged[RULES] = [*inner[RULES], *outer[RULES]]
     return merged
+
+
+def _without_none(value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_none(item) if isinstance(item, dict) else item
+        for name, item in value.items()
+        if item is not None
+    }
 
 
 def _drop_defaults(node: Schema) -> None:

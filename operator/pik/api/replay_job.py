@@ -22,6 +22,7 @@ from pik.api.common import (
     Value,
     Window,
 )
+from pik.api.execution import Execution
 from pik.api.rules import Rule, frozen, rules
 from pik.api.targets import QueueURL, Target
 
@@ -221,6 +222,12 @@ class ReplayJobSpec(Value):
         default=None,
         description="Seconds after which a finished object is deleted; the record of its run stays. "
         "Absent: never.",
+    )
+    execution: Execution | None = Field(
+        default=None,
+        description="How the pods of the run's shards run; where an installation sends from its own process, "
+        "as local mode does, there are none. Used by the pods that are made from then on. Absent: as the "
+        "installation sets it.",
     )
 
 

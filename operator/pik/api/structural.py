@@ -22,7 +22,8 @@ from pik.api.violations import Violation, duplicate, invalid, required, unsuppor
 
 _KEYWORDS = (
     *("type", "enum", "required", "properties", "items", "additionalProperties"),
-    *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"),
+    *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"),
+    *("minProperties", "maxProperties"),
 )
 
 
@@ -46,13 +47,25 @@ def matches(pattern: str, text: str) -> bool:
     return True
 
 
+INT_OR_STRING = "x-kubernetes-int-or-string"
+
+
+def _int_or_string(_: Any, wanted: Any, value: Any, __: Mapping[str, Any]) -> Iterator[ValidationError]:
+    if wanted and _type_of(value) not in ("integer", "string"):
+        yield ValidationError("is neither")
+
+
 _Structural = validators.create(
     meta_schema={},
-    validators={**{word: Draft202012Validator.VALIDATORS[word] for word in _KEYWORDS}, "pattern": _pattern},
+    validators={
+        **{word: Draft202012Validator.VALIDATORS[word] for word in _KEYWORDS},
+        "pattern": _pattern,
+        INT_OR_STRING: _int_or_string,
+    },
     type_checker=Draft202012Validator.TYPE_CHECKER,
 )
 
-BLOCKING = ("type", "enum", "required", "maxLength", "maxItems", "maxProperties")
+BLOCKING = ("type", INT_OR_STRING, "enum", "required", "maxLength", "maxItems", "maxProperties")
 """Keywords whose violation keeps the API server from evaluating rules."""
 
 
@@ -113,14 +126,15 @@ def _violation(error: ValidationError) -> Violation:
             return Violation(path, f"Too long: may not be more than {bound} bytes")
         case "maxItems" | "maxProperties":
             return Violation(path, f"Too many: {len(value)}: must have at most {bound} items")
-        case "type":
+        case "type" | "x-kubernetes-int-or-string":
             kind = _type_of(value)
-            if bound == "string" and kind in ("boolean", "integer", "number"):
+            bound = bound if error.validator == "type" else "integer,string"
+            if "string" in bound and kind in ("boolean", "integer", "number"):
                 hint = "put it in quotes"
             return invalid(path, kind, f'{path or "<root>"} in body must be of type {bound}: "{kind}"', hint)
         case _:
             detail = _DETAILS[str(error.validator)](bound)
-            shown = len(value) if isinstance(value, list) else value
+            shown = len(value) if isinstance(value, list | dict) else value
             return invalid(path, shown, f"{path} in body {detail}", hint)
 
 
@@ -129,6 +143,7 @@ _DETAILS: dict[str, Callable[[Any], str]] = {
     "maximum": lambda bound: f"should be less than or equal to {bound}",
     "minLength": lambda bound: f"should be at least {bound} chars long",
     "minItems": lambda bound: f"should have at least {bound} items",
+    "minProperties": lambda bound: f"should have at least {bound} properties",
     "pattern": lambda bound: f"should match '{bound}'",
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from pik.api.common import BucketName, KeyPrefix, Value
+from pik.api.common import BucketName, KeyPrefix, SecretRef, Value
 from pik.api.rules import Rule, rules
 
 
@@ -80,6 +80,13 @@ class SQSTarget(Value):
 
 class HTTPTarget(Value):
     url: HttpURL = Field(description="http or https URL that each event is posted to as a CloudEvent.")
+    secretRef: SecretRef | None = Field(
+        default=None,
+        description="Secret of this object's namespace that says how to authenticate: its key token is sent "
+        "as Authorization: Bearer, or its keys username and password as Basic. It is mounted into the pods "
+        "that send; an installation that sends from its own process refuses it. Absent: no Authorization is "
+        "sent.",
+    )
 
 
 class S3Target(Value):

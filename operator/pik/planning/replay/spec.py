@@ -22,6 +22,7 @@ class TargetAddress(msgspec.Struct, frozen=True):
     type: TargetType
     address: str
     format: S3Format | None = None  # of S3
+    secret: str | None = None  # name of the Secret, in the job's namespace, that an endpoint is shown
 
     @property
     def is_fifo(self) -> bool:
@@ -57,8 +58,11 @@ class ReplaySpec(msgspec.Struct, frozen=True):
 
     @property
     def canonical(self) -> dict[str, Any]:
-        """JSON values, for hashing."""
+        """JSON values, for hashing. A field that came later is left out where it is absent: what was hashed
+        before has the same hash."""
         values: dict[str, Any] = msgspec.to_builtins(self)
+        if self.target.secret is None:
+            del values["target"]["secret"]
         return values
 
     @property
@@ -107,7 +111,8 @@ def target_address(target: Target) -> TargetAddress:
     if target.type is TargetType.SQS and target.sqs is not None:
         return TargetAddress(TargetType.SQS, target.sqs.queueURL)
     if target.type is TargetType.HTTP and target.http is not None:
-        return TargetAddress(TargetType.HTTP, target.http.url)
+        secret = None if target.http.secretRef is None else target.http.secretRef.name
+        return TargetAddress(TargetType.HTTP, target.http.url, secret=secret)
     if target.type is TargetType.S3 and target.s3 is not None:
         place = f"s3://{target.s3.bucket}/{target.s3.prefix}"
         return TargetAddress(TargetType.S3, place, target.s3.format)
