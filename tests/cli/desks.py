@@ -12,10 +12,13 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from pik.api.capture_stream import CaptureStream, Storage
+from pik.api.common import Resource
 from pik.api.kinds import AnyResource
-from pik.cli.desk import Connect, Desk
+from pik.cli.desk import Desk, Doors
 from pik.cli.main import pik
-from pik.controller.objects import key_of
+from pik.cli.shelf import Item, Shelf, one_of
+from pik.cli.where import Where
+from pik.cluster.console import Console
 from pik.controller.workshop import Workshop
 from pik.domain.arrivals import Arrival
 from pik.domain.layout import Layout
@@ -67,12 +70,36 @@ def manifest(name: str = "things", namespace: str = "tests", **spec: Any) -> Cap
     )
 
 
+class GivenShelf(Shelf):
+    """Objects that are there."""
+
+    pause = 0.0
+    place = "the office"
+    worker = "does anybody work here?"
+
+    def __init__(self, resources: Sequence[AnyResource]) -> None:
+        self._items = [
+            Item({"kind": resource.KIND, **resource.model_dump(mode="json", by_alias=True)}, "given")
+            for resource in resources
+        ]
+
+    def idle(self) -> str:
+        return ""
+
+    async def items(self, kind: type[Resource]) -> list[Item]:
+        return sorted((item for item in self._items if item.key.kind == kind.KIND), key=lambda one: one.key)
+
+    async def look(self, kind: type[Resource], name: str) -> Item | None:
+        return one_of(await self.items(kind), kind, name)
+
+
 class Office:
     """Runs commands at desks that all see the same storage."""
 
     def __init__(self, directory: Path, *resources: AnyResource) -> None:
         self.clock = ManualClock(START)
         self.columns = 120
+        self.cluster: Console | None = None
         self.cloud = MemoryCloud(self.clock)
         self._resources = resources or (manifest(),)
         self._directory = directory
@@ -112,9 +139,9 @@ class Office:
         asyncio.run(ingest())
 
     @property
-    def connect(self) -> Connect:
+    def doors(self) -> Doors:
         @asynccontextmanager
-        async def connect(directory: Path, endpoint_url: str | None) -> AsyncIterator[Desk]:
+        async def desk(where: Where, endpoint_url: str | None) -> AsyncIterator[Desk]:
             entropy, offload = SeededEntropy(3), InlineOffload()
             workshop = Workshop(
                 self.cloud,
@@ -124,14 +151,18 @@ class Office:
                 cache=self._directory / "cache",
                 wake=lambda _: None,
             )
-            resources = {key_of(resource): resource for resource in self._resources}
-            yield Desk(resources, self.cloud, workshop, self.clock, entropy, offload)
+            shelf = GivenShelf(self._resources)
+            yield Desk(shelf, self.cloud, workshop, self.clock, entropy, offload, cluster=self.cluster)
 
-        return connect
+        @asynccontextmanager
+        async def shelf(where: Where) -> AsyncIterator[Shelf]:
+            yield GivenShelf(self._resources)
+
+        return Doors(desk, shelf)
 
     def run(self, *arguments: str) -> Result:
         runner = CliRunner(env={"COLUMNS": str(self.columns)})
-        return runner.invoke(pik, arguments, obj=self.connect)
+        return runner.invoke(pik, arguments, obj=self.doors)
 
     def ask(self, *arguments: str) -> Any:
         """What a command says in JSON."""

@@ -91,7 +91,7 @@ def test_an_unknown_stream_is_named_with_those_that_there_are(office: Office) ->
     result = office.run("inspect", "late", "thongs")
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: there is no CaptureStream thongs here (there is: tests/things); --dir names the folder\n"
+        "error: there is no CaptureStream thongs in the office (there is: tests/things)\n"
     )
 
 

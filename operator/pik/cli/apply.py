@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from pik.api.manifests import UnreadableManifest, load_path
-from pik.cli.desk import dir_option
+from pik.cli.desk import folder_of
 from pik.cli.handover import NotAdmitted, apply
+from pik.cli.where import Where, where_options
 from pik.local.state import State
 
 
@@ -22,9 +23,13 @@ from pik.local.state import State
     type=click.Path(exists=True, path_type=Path),
     help="File, or folder, of manifests; may be given again.",
 )
-@dir_option
-def command(files: tuple[Path, ...], directory: Path) -> None:
-    """Create or change objects beside those that the folder's own files declare."""
+@where_options
+def command(files: tuple[Path, ...], place: Where) -> None:
+    """Create or change objects beside those that the folder's own files declare.
+
+    In a cluster that is done by `kubectl apply`.
+    """
+    directory = folder_of(place, "in a cluster objects are applied by `kubectl apply -f FILE`")
     state = State(directory)
     try:
         manifests = [manifest for file in files for manifest in load_path(file)]

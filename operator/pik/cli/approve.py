@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from pik.api.replay_job import ReplayJob
-from pik.cli.desk import dir_option
-from pik.cli.handover import patch, record_of
-from pik.cli.wording import number
+from pik.api.replay_job import PlanStatus, ReplayJob
+from pik.cli import layout
+from pik.cli.desk import at_a_shelf
+from pik.cli.shelf import Shelf, find
+from pik.cli.wording import number, short, shown
 from pik.domain.errors import NotReady
-from pik.local.state import State
+from pik.planning.replay.spec import replay_spec
 
 
 @click.command("approve")
 @click.argument("name", metavar="REPLAYJOB")
-@click.option("--by", required=True, help="Who approves.")
+@click.option("--by", metavar="NAME", help="Who approves. In a cluster: your own user name, and no other.")
 @click.option(
     "--plan",
     metavar="HASH",
     help="The plan that was looked at, or its beginning; refused if it is another now.",
 )
-@dir_option
-def command(name: str, by: str, plan: str | None, directory: Path) -> None:
+@at_a_shelf
+async def command(shelf: Shelf, name: str, by: str | None, plan: str | None) -> None:
     """Approve the plan that a ReplayJob shows: no other plan is run."""
-    state = State(directory)
-    record = record_of(state, ReplayJob, name)
-    job = record.resource
-    shown = job.status.plan if isinstance(job, ReplayJob) else None
-    if shown is None or shown.hash is None:
-        raise NotReady(f"{record.key} shows no plan yet: see `pik describe replayjob {name}`")
-    if plan is not None and not shown.hash.startswith(plan):
-        raise NotReady(f"{record.key} shows the plan {shown.hash} now, and not {plan}: look at it again")
-    patch(state, record, {"spec": {"approval": {"plan": shown.hash, "by": by}}})
-    click.echo(
-        f"{record.key}: plan {shown.hash[:12]} ({number(shown.matched or 0, 'event')}) approved by {by}"
-    )
+    item = await find(shelf, ReplayJob, name)
+    job = item.read(ReplayJob)
+    found = job.status.plan
+    if found is None:
+        raise NotReady(f"{item.key} shows no plan yet: see `pik describe replayjob {name}`")
+    if plan is not None and not found.hash.startswith(plan):
+        raise NotReady(f"{item.key} shows the plan {found.hash} now, and not {plan}: look at it again")
+    who = await shelf.approve(item, found.hash, by)
+    events = number(found.matched or 0, "event")
+    click.echo(f"{item.key}: plan {short(found.hash)} ({events}) approved by {who}")
+    layout.fields(_approved(job, found))
+    if hint := shelf.idle():
+        click.echo(hint, err=True)
+
+
+def _approved(job: ReplayJob, plan: PlanStatus) -> list[tuple[str, str]]:
+    spec = replay_spec(job.spec, job.metadata.namespace)
+    rows = [
+        ("from", f"{spec.stream}, {spec.time_field.value} from {shown(spec.start)} to {shown(spec.end)}"),
+        ("as of", shown(plan.asOf)),
+        ("to", f"{spec.target.type.value} {spec.target.address}"),
+        ("order", spec.order.value),
+    ]
+    if plan.stale:
+        entities = number(plan.stale, "entity", "entities")
+        rows.append(("stale", f"{entities} with newer events outside the slice: onStale {spec.on_stale}"))
+    if plan.estimatedDuration is not None:
+        rows.append(("takes", f"some {plan.estimatedDuration}"))
+    return rows

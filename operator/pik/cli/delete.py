@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from pik.api.common import GROUP
 from pik.api.kinds import AnyResource
-from pik.cli.desk import dir_option
+from pik.cli.desk import folder_of
 from pik.cli.handover import delete, record_of
 from pik.cli.resources import KIND
+from pik.cli.where import Where, where_options
 from pik.local.state import State
 
 
@@ -23,11 +23,15 @@ from pik.local.state import State
     show_default=True,
     help="Seconds to wait until it is gone.",
 )
-@dir_option
-def command(kind: type[AnyResource], name: str, timeout: float, directory: Path) -> None:
+@where_options
+def command(kind: type[AnyResource], name: str, timeout: float, place: Where) -> None:
     """Delete an object that was applied. Its bucket, table, runs and versions stay, unless deletionPolicy is
-    Delete."""
-    state = State(directory)
+    Delete.
+
+    In a cluster that is done by `kubectl delete`.
+    """
+    instead = f"in a cluster objects are deleted by `kubectl delete {kind.PLURAL}.{GROUP} {name}`"
+    state = State(folder_of(place, instead))
     record = record_of(state, kind, name)
     if delete(state, record, timeout):
         click.echo(f"{record.key} deleted")

@@ -1,100 +1,95 @@
-"""What a command works with: the objects of a folder, the AWS they lie in, and the streams it opens."""
+"""What a command works with: the objects of a folder or a cluster, the AWS they lie in, and the streams it
+opens."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pik.api.capture_stream import CaptureStream
-from pik.api.kinds import AnyResource
-from pik.cli.main import DIRECTORY
-from pik.controller.cloud import Cloud
-from pik.controller.objects import ObjectKey
-from pik.controller.workshop import OpenStream, Place, Workshop
+from pik.api.common import Resource
+from pik.cli.shelf import OpenShelf, Shelf, find, in_cluster, shelf_at
+from pik.cli.where import InFolder, Where, where_options
 from pik.domain.errors import NotReady, PikError
-from pik.execution.stream import Stream
-from pik.ports.system import Clock, Entropy, Offload
 
-R = TypeVar("R", bound=AnyResource)
+if TYPE_CHECKING:
+    from pik.cluster.console import Console
+    from pik.controller.cloud import Cloud
+    from pik.controller.workshop import OpenStream, Workshop
+    from pik.execution.stream import Stream
+    from pik.ports.system import Clock, Entropy, Offload
+
+R = TypeVar("R", bound=Resource)
 
 
-class NoSuchResource(PikError):
-    """The folder has no object of this name, or several; the text says which there are."""
+class NotInACluster(PikError):
+    """What a command does for a folder is done in another way in a cluster, which the text says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """`gateway`: base URL of a local mode that serves this folder now."""
+    """`gateway`: base URL of a local mode that serves the folder now. `cluster`: where it is one, for what
+    only its operator may do to a stream."""
 
-    resources: Mapping[ObjectKey, AnyResource]
+    shelf: Shelf
     cloud: Cloud
     workshop: Workshop
     clock: Clock
     entropy: Entropy
     offload: Offload
     gateway: str | None = None
+    cluster: Console | None = None
 
-    def all(self, kind: type[R]) -> list[R]:
+    async def all(self, kind: type[R]) -> list[R]:
         """By namespace and name."""
-        found = [self.resources[key] for key in sorted(self.resources)]
-        return [resource for resource in found if isinstance(resource, kind)]
+        return [item.read(kind) for item in await self.shelf.items(kind)]
 
-    def find(self, kind: type[R], name: str) -> R:
+    async def find(self, kind: type[R], name: str) -> R:
         """By `name` or `namespace/name`. Raises `NoSuchResource`."""
-        there = self.all(kind)
-        matching = [resource for resource in there if name in (resource.metadata.name, _full_name(resource))]
-        if len(matching) == 1:
-            return matching[0]
-        if matching:
-            named = " and ".join(map(_full_name, matching))
-            raise NoSuchResource(f"which {kind.KIND}: {named}? Give namespace/name")
-        known = ", ".join(map(_full_name, there)) or "none"
-        raise NoSuchResource(
-            f"there is no {kind.KIND} {name} here (there is: {known}); --dir names the folder"
-        )
+        return (await find(self.shelf, kind, name)).read(kind)
 
     async def open(self, resource: CaptureStream) -> OpenStream:
         """The stream as its status places it. Raises `NotReady` for one that was never provisioned."""
+        from pik.controller.workshop import Place
+
         status = resource.status
         bucket = status.storage and status.storage.bucket
         table = status.index and status.index.table
         if not (status.streamID and bucket and table):
+            maker = "`pik up`" if self.cluster is None else "the operator"
             raise NotReady(
-                f"CaptureStream {_full_name(resource)} has no bucket and table yet: `pik up` makes them"
+                f"CaptureStream {resource.metadata.namespace}/{resource.metadata.name} has no bucket and "
+                f"table yet: {maker} makes them"
             )
         return await self.workshop.open(resource, Place(status.streamID, bucket, table), takes_events=False)
 
     async def stream(self, name: str) -> Stream:
         """Raises `NoSuchResource` and `NotReady`."""
-        return (await self.open(self.find(CaptureStream, name))).stream
+        return (await self.open(await self.find(CaptureStream, name))).stream
 
 
-Connect = Callable[[Path, str | None], AbstractAsyncContextManager[Desk]]
-"""Makes a desk of a folder and an endpoint. Click's `obj`, so that a test can give its own."""
+Connect = Callable[[Where, str | None], AbstractAsyncContextManager[Desk]]
+"""Makes a desk at a place, with an AWS endpoint."""
 
 
-dir_option = click.option(
-    "-C",
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=lambda: click.get_current_context().meta.get(DIRECTORY, Path()),
-    show_default="PIK_DIR, or the current one",
-    help="Folder that `pik up` reconciles; may stand before the command too.",
-)
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """How commands come to a place. Click's `obj`, so that a test can give its own."""
+
+    desk: Connect
+    shelf: OpenShelf
 
 
 def at_a_desk(work: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """A command's callback: `work` runs with a desk, by the options that say where."""
 
-    @dir_option
     @click.option(
         "--endpoint-url",
         envvar="AWS_ENDPOINT_URL",
@@ -102,13 +97,14 @@ def at_a_desk(work: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         metavar="URL",
         help="An AWS emulator, where not the one that `pik up` uses.",
     )
+    @where_options
     @click.pass_context
     @wraps(work)
-    def command(ctx: click.Context, /, directory: Path, endpoint_url: str | None, **given: Any) -> None:
-        connect: Connect = ctx.obj or _connect()
+    def command(ctx: click.Context, /, place: Where, endpoint_url: str | None, **given: Any) -> None:
+        connect = ctx.obj.desk if isinstance(ctx.obj, Doors) else desk_at
 
         async def run() -> None:
-            async with connect(directory, endpoint_url) as desk:
+            async with connect(place, endpoint_url) as desk:
                 await work(desk, **given)
 
         asyncio.run(run())
@@ -116,11 +112,36 @@ def at_a_desk(work: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return command
 
 
-def _full_name(resource: AnyResource) -> str:
-    return f"{resource.metadata.namespace}/{resource.metadata.name}"
+def at_a_shelf(work: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A command's callback: `work` runs with the place's objects, and without AWS."""
+
+    @where_options
+    @click.pass_context
+    @wraps(work)
+    def command(ctx: click.Context, /, place: Where, **given: Any) -> None:
+        connect = ctx.obj.shelf if isinstance(ctx.obj, Doors) else shelf_at
+
+        async def run() -> None:
+            async with connect(place) as shelf:
+                await work(shelf, **given)
+
+        asyncio.run(run())
+
+    return command
 
 
-def _connect() -> Connect:
-    from pik.cli.folder import opened
+def folder_of(where: Where, instead: str) -> Path:
+    """The folder. Raises `NotInACluster`, with what to do there `instead`."""
+    if isinstance(where, InFolder):
+        return where.directory
+    raise NotInACluster(f"{instead} (a folder is named by -C)")
 
-    return opened
+
+def desk_at(where: Where, endpoint_url: str | None) -> AbstractAsyncContextManager[Desk]:
+    """Raises `NeedsExtra`."""
+    if isinstance(where, InFolder):
+        from pik.cli.folder import folder_desk
+
+        return folder_desk(where, endpoint_url)
+    found: AbstractAsyncContextManager[Desk] = in_cluster().cluster_desk(where, endpoint_url)
+    return found

@@ -9,9 +9,10 @@ import click
 from pik.api.aggregate_version import AggregateVersion
 from pik.api.capture_stream import CaptureStream
 from pik.cli import layout
-from pik.cli.desk import Desk, NoSuchResource, at_a_desk
+from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
 from pik.cli.runs import streams_of
+from pik.cli.shelf import NoSuchResource
 from pik.cli.wording import number, share_text, short, shown
 from pik.domain.errors import NotReady
 from pik.execution.aggregate.differences import Change, Difference, difference, python_rows
@@ -75,19 +76,15 @@ async def command(desk: Desk, before: str, after: str, by: tuple[str, ...], top:
 
 async def _answer(desk: Desk, text: str) -> tuple[Stream, Answer]:
     """Raises `NoSuchResource` and `NotReady`."""
-    named = [
-        resource
-        for resource in desk.all(AggregateVersion)
-        if text in (resource.metadata.name, f"{resource.metadata.namespace}/{resource.metadata.name}")
-    ]
-    if named:
-        resource = desk.find(AggregateVersion, text)
+    named = await desk.shelf.look(AggregateVersion, text)
+    if named is not None:
+        resource = named.read(AggregateVersion)
         version = resource.status.version
         if version is None:
             raise NotReady(f"AggregateVersion {text} has no answer yet: see `pik get av`")
         ref = resource.spec.streamRef
         namespace = ref.namespace or resource.metadata.namespace
-        stream = (await desk.open(desk.find(CaptureStream, f"{namespace}/{ref.name}"))).stream
+        stream = (await desk.open(await desk.find(CaptureStream, f"{namespace}/{ref.name}"))).stream
         return stream, await read_answer(stream, version)
     found = []
     if len(text) >= _FEWEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import click
 import msgspec
@@ -36,13 +37,14 @@ class NoSuchEvent(PikError):
 async def command(desk: Desk, event_id: str, stream: str | None, output: Format) -> None:
     """All that is known of one event: its arrivals and where they lie, what it went into, and why it is it.
 
-    EVENT_ID may be the beginning of one. Without STREAM every stream of the folder is asked.
+    EVENT_ID may be the beginning of one. Without STREAM every stream is asked, of the folder or the
+    namespace.
     """
     try:
         check_prefix(event_id)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="EVENT_ID") from error
-    streams = [desk.find(CaptureStream, stream)] if stream else desk.all(CaptureStream)
+    streams = [await desk.find(CaptureStream, stream)] if stream else await desk.all(CaptureStream)
     explained, others = await _ask(desk, streams, event_id)
     if len(explained) != 1 or others:
         raise NoSuchEvent(_which(event_id, explained, others))
@@ -54,7 +56,7 @@ async def command(desk: Desk, event_id: str, stream: str | None, output: Format)
         case Format.CSV:
             show_csv(_arrivals(explanation))
         case Format.TABLE | Format.WIDE:
-            _page(desk, where, explanation, wide=output is Format.WIDE)
+            _page(await _names(desk), where, explanation, wide=output is Format.WIDE)
 
 
 async def _ask(
@@ -86,7 +88,12 @@ def _which(prefix: str, explained: list[tuple[Stream, Explanation]], several: li
     return f"{number(matching, 'event')} with ids that begin with {prefix}: {named}"
 
 
-def _page(desk: Desk, stream: Stream, explanation: Explanation, *, wide: bool) -> None:
+async def _names(desk: Desk) -> dict[str | None, str]:
+    """Of versions that an AggregateVersion has."""
+    return {resource.status.version: resource.metadata.name for resource in await desk.all(AggregateVersion)}
+
+
+def _page(names: Mapping[str | None, str], stream: Stream, explanation: Explanation, *, wide: bool) -> None:
     layout.say(_sentence(stream, explanation))
     if explanation.event is not None:
         layout.say("")
@@ -99,7 +106,7 @@ def _page(desk: Desk, stream: Stream, explanation: Explanation, *, wide: bool) -
     for arrival in explanation.arrivals:
         for difference in arrival.differences:
             layout.indented(f"{arrival.part} in row {arrival.row}: {difference_text(difference)}")
-    for table in (_replays(explanation), _aggregates(desk, explanation)):
+    for table in (_replays(explanation), _aggregates(names, explanation)):
         if table.rows:
             print_table(table, wide=wide, gather=False)
     for use in explanation.replays:
@@ -169,8 +176,7 @@ def _replays(explanation: Explanation) -> Table:
     return Table.of(("job", "result", "at", "attempts", "run", "target"), rows, "Replays")
 
 
-def _aggregates(desk: Desk, explanation: Explanation) -> Table:
-    names = {resource.status.version: resource.metadata.name for resource in desk.all(AggregateVersion)}
+def _aggregates(names: Mapping[str | None, str], explanation: Explanation) -> Table:
     rows = [
         (names.get(use.version), use.version, use.as_of, use.bucket, use.key, use.row)
         for use in explanation.aggregates

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 
 import click
 import msgspec
@@ -12,10 +12,10 @@ import yaml
 from pik.api.common import CATEGORY
 from pik.api.kinds import KINDS, AnyResource
 from pik.aws.system import SystemClock
-from pik.cli.desk import dir_option
+from pik.cli.desk import at_a_shelf
 from pik.cli.output import print_table, show_csv, show_json
-from pik.cli.resources import KIND, one_of, table_of
-from pik.local.state import Record, State
+from pik.cli.resources import KIND, table_of
+from pik.cli.shelf import Item, Shelf, find
 
 
 class Form(StrEnum):
@@ -42,19 +42,18 @@ def _kind_or_all(ctx: click.Context, param: click.Parameter, value: str | None) 
     show_default="table",
     help="table, wide (more columns), csv; json or yaml: the whole objects.",
 )
-@dir_option
-def command(kind: type[AnyResource] | None, name: str | None, output: Form, directory: Path) -> None:
+@at_a_shelf
+async def command(shelf: Shelf, kind: type[AnyResource] | None, name: str | None, output: Form) -> None:
     """Show objects and their status: those of a KIND, one of them by its NAME (or namespace/name), or all:
     KIND `pik`, or none.
     """
     if kind is None and name is not None:
         raise click.UsageError("a NAME is of a KIND: name both")
-    state = State(directory)
-    state.check()
-    records = [record for record in state.records() if kind is None or record.key.kind == kind.KIND]
     if name is not None and kind is not None:
-        records = [one_of(records, kind, name)]
-    manifests = [record.manifest for record in records]
+        items = [await find(shelf, kind, name)]
+    else:
+        items = [item for model in ([kind] if kind else KINDS.values()) for item in await shelf.items(model)]
+    manifests = [item.manifest for item in items]
     whole = manifests[0] if name is not None else {"apiVersion": "v1", "kind": "List", "items": manifests}
     match output:
         case Form.JSON:
@@ -63,8 +62,8 @@ def command(kind: type[AnyResource] | None, name: str | None, output: Form, dire
             click.echo(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), nl=False)
         case _:
             now = SystemClock().now()
-            models = [kind] if kind else [model for model in KINDS.values() if _of(model, records)]
-            tables = [table_of(model, _of(model, records), now, wide=output is Form.WIDE) for model in models]
+            models = [kind] if kind else [model for model in KINDS.values() if _of(model, items)]
+            tables = [table_of(model, _of(model, items), now, wide=output is Form.WIDE) for model in models]
             if output is Form.CSV:
                 if len(models) > 1:
                     raise click.UsageError("csv has one table: name a KIND")
@@ -72,7 +71,7 @@ def command(kind: type[AnyResource] | None, name: str | None, output: Form, dire
                     show_csv(table)
                 return
             if not any(table.rows for table in tables):
-                click.echo("no objects")
+                click.echo(f"no objects in {shelf.place}")
                 return
             for table in tables:
                 title = table.title if len(tables) > 1 else ""
@@ -81,5 +80,5 @@ def command(kind: type[AnyResource] | None, name: str | None, output: Form, dire
                 )
 
 
-def _of(model: type[AnyResource], records: list[Record]) -> list[Record]:
-    return [record for record in records if record.key.kind == model.KIND]
+def _of(model: type[AnyResource], items: Sequence[Item]) -> list[Item]:
+    return [item for item in items if item.key.kind == model.KIND]

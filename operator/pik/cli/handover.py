@@ -13,7 +13,7 @@ from pik.api.kinds import AnyResource
 from pik.api.manifests import Manifest
 from pik.api.validation import admit
 from pik.api.violations import InvalidManifest
-from pik.cli.resources import one_of
+from pik.cli.shelf import Item, NoSuchResource, one_of
 from pik.controller.objects import ObjectKey
 from pik.domain.errors import PikError
 from pik.local.files import read_if_there, write_whole
@@ -96,7 +96,12 @@ def patch(state: State, record: Record, change: Mapping[str, Any]) -> None:
 def record_of(state: State, kind: type[AnyResource], name: str) -> Record:
     """By `name` or `namespace/name`. Raises `NoState` and `NoSuchResource`."""
     state.check()
-    return one_of([record for record in state.records() if record.key.kind == kind.KIND], kind, name)
+    records = {record.key: record for record in state.records() if record.key.kind == kind.KIND}
+    items = [Item(record.manifest, record.source) for record in records.values()]
+    found = one_of(items, kind, name)
+    if found is None:
+        raise NoSuchResource(f"there is no {kind.KIND} {name} in the folder {state.directory}")
+    return records[found.key]
 
 
 def _check_undeclared(state: State, key: ObjectKey) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -21,16 +23,18 @@ from pik.cli.progress import Advance, progress
 from pik.cli.sending import Captured, Posted, Sender
 from pik.cli.wording import number
 from pik.controller.intake_rules import intake_rules
-from pik.domain.errors import Incomplete, PikError
+from pik.domain.errors import Incomplete, NotReady, PikError
 from pik.domain.intake import IntakeRules
 from pik.execution.capture.answers import Status
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.importing.imports import DEFAULT_NULLS, read_file
 from pik.execution.importing.records import Batch, Reject
 
+_IN_ENVIRONMENT = "PIK_GATEWAY_TOKEN"
 _ROWS = 5_000  # in a batch
 _BYTES = 8 * 1024 * 1024
 _IN_FLIGHT = 4  # batches
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PLAIN = {".csv", ".ndjson", ".jsonl"}
 _PIECE = 1024 * 1024
 _SHOWN = (
@@ -41,6 +45,11 @@ _SHOWN = (
     Status.REPLAYED,
     Status.REJECTED,
 )
+
+
+def _token(ctx: click.Context, param: click.Parameter, value: Path | None) -> str | None:  # noqa: ARG001
+    """A secret, so that it never stands on the command line."""
+    return os.environ.get(_IN_ENVIRONMENT) if value is None else value.read_text().strip()
 
 
 @click.command("import")
@@ -63,6 +72,16 @@ _SHOWN = (
     help="Where rejected records are written, one JSON object a line. "
     "Default: the first FILE's name with .rejects.ndjson, in the current folder.",
 )
+@click.option(
+    "--gateway", metavar="URL", help="Base URL of the gateway. Default: as the stream's status has it."
+)
+@click.option(
+    "--token-file",
+    "token",
+    callback=_token,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Bearer token for the gateway, such as `kubectl create token` prints. Default: PIK_GATEWAY_TOKEN.",
+)
 @output_option
 @at_a_desk
 async def command(
@@ -71,18 +90,21 @@ async def command(
     stream: str,
     nulls: tuple[str, ...],
     rejects_file: Path | None,
+    gateway: str | None,
+    token: str | None,
     output: Format,
 ) -> None:
     """Capture the events of CSV, NDJSON and Parquet files (plain, .gz or .zip).
 
-    Goes through the gateway of a `pik up` that works on the folder now, else captures by itself. May be
-    repeated: what is there already is answered as such. Exit code 1 where a record was rejected.
+    Goes through the gateway: that of the cluster, or of a `pik up` that works on the folder now; where none
+    does, it captures by itself. May be repeated: what is there already is answered as such. Exit code 1 where
+    a record was rejected.
     """
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     rules = intake_rules(resource.spec)
     began = desk.clock.now()
     with RejectsFile(rejects_file or Path(f"{files[0].name}.rejects.ndjson")) as rejects:
-        async with _sender(desk, resource, rules) as sender:
+        async with _sender(desk, resource, rules, gateway, token) as sender:
             imports = _Import(desk, sender, rules, DEFAULT_NULLS | set(nulls), rejects)
             with progress("importing", "records") as advance:
                 await imports.run(files, advance)
@@ -176,21 +198,46 @@ class _Import:
 
 
 @asynccontextmanager
-async def _sender(desk: Desk, resource: CaptureStream, rules: IntakeRules) -> AsyncIterator[Sender]:
-    url = resource.status.ingestURL
-    if desk.gateway is not None and url is not None and resource.spec.ingest.gateway is Toggle.ENABLED:
+async def _sender(
+    desk: Desk, resource: CaptureStream, rules: IntakeRules, gateway: str | None, token: str | None
+) -> AsyncIterator[Sender]:
+    url = _url(desk, resource, gateway)
+    if url is not None:
         import httpx
 
         limits = httpx.Limits(max_connections=_IN_FLIGHT)
-        async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
-            meta = resource.metadata
-            yield Posted(client, f"{desk.gateway}/v1/streams/{meta.namespace}/{meta.name}/events", rules)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        # a proxy of the environment never stands between this machine and itself
+        trust_env = urlsplit(url).hostname not in _LOOPBACK
+        async with httpx.AsyncClient(limits=limits, headers=headers, trust_env=trust_env) as client:
+            yield Posted(client, url, rules)
         return
     opened = await desk.open(resource)
-    for other in desk.all(CaptureStream):  # a replay's marker may name any of them
+    for other in await desk.all(CaptureStream):  # a replay's marker may name any of them
         with suppress(PikError):
             await desk.open(other)
     yield Captured(opened.capture, ReplayClaims(desk.workshop.stream_of))
+
+
+def _url(desk: Desk, resource: CaptureStream, gateway: str | None) -> str | None:
+    """Where the stream takes events over HTTP; None where this process is to capture them itself, which it
+    never does in a cluster: a stream's writers are those of its owner. Raises `NotReady`."""
+    meta, known = resource.metadata, resource.status.ingestURL
+    enabled = resource.spec.ingest.gateway is Toggle.ENABLED
+    if desk.cluster is not None and not enabled:
+        raise NotReady(
+            f"CaptureStream {meta.namespace}/{meta.name} takes nothing over HTTP (spec.ingest.gateway is "
+            "Disabled), and in a cluster nothing is captured around the gateway"
+        )
+    base = gateway or (desk.gateway if enabled and known is not None else None)
+    if base is not None:
+        return f"{base.rstrip('/')}/v1/streams/{meta.namespace}/{meta.name}/events"
+    if desk.cluster is not None and known is None:
+        raise NotReady(
+            f"CaptureStream {meta.namespace}/{meta.name} has no address for events yet: see "
+            f"`pik describe cst {meta.name}`, or give --gateway"
+        )
+    return known if desk.cluster is not None else None
 
 
 def _show(counts: Counter[Status], seconds: float, rejects: RejectsFile, output: Format) -> None:

@@ -116,7 +116,7 @@ async def late_command(
     desk: Desk, stream: str, late_after: timedelta | None, known_by: KnownBy, question: Question
 ) -> None:
     """Events that became known long after they happened."""
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     after = _duration(_expected(resource).lateAfter) if late_after is None else late_after
     if after is None:
         raise click.UsageError("give --late-after: the stream's spec.expect.lateAfter does not say")
@@ -140,7 +140,7 @@ async def gaps_command(
     desk: Desk, stream: str, every: timedelta | None, by: str | None, question: Question
 ) -> None:
     """Spans without an event where one was expected, and what fell silent at the end."""
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     expected = _expected(resource)
     cadence = _duration(expected.every) if every is None else every
     if cadence is None:
@@ -160,7 +160,7 @@ async def gaps_command(
 async def duplicates_command(desk: Desk, stream: str, question: Question) -> None:
     """Arrivals of events that were known, with the same content."""
     options = DuplicateOptions(field=question.field, limit=question.limit)
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     await _inspect(
         desk,
         resource,
@@ -175,7 +175,7 @@ async def duplicates_command(desk: Desk, stream: str, question: Question) -> Non
 async def conflicts_command(desk: Desk, stream: str, question: Question) -> None:
     """Arrivals of events that were known, with another content; and where they differ."""
     options = ConflictOptions(field=question.field, limit=question.limit)
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     await _inspect(
         desk,
         resource,
@@ -191,7 +191,7 @@ async def conflicts_command(desk: Desk, stream: str, question: Question) -> None
 async def order_command(desk: Desk, stream: str, known_by: KnownBy, question: Question) -> None:
     """Events that came after later events of their entity."""
     options = OrderOptions(known_by=known_by, field=question.field, limit=question.limit)
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     await _inspect(
         desk, resource, lambda stream, snapshot, window: order(stream, snapshot, window, options), question
     )
@@ -209,7 +209,7 @@ async def skew_command(
 ) -> None:
     """Event times ahead of the clock, and such as are plainly not real."""
     options = SkewOptions(known_by=known_by, tolerance=tolerance, field=question.field, limit=question.limit)
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     await _inspect(
         desk, resource, lambda stream, snapshot, window: skew(stream, snapshot, window, options), question
     )

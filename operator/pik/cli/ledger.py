@@ -6,9 +6,10 @@ import click
 import msgspec
 
 from pik.cli import layout
-from pik.cli.desk import Desk, NoSuchResource, at_a_desk
+from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
 from pik.cli.runs import run_records, streams_of
+from pik.cli.shelf import NoSuchResource
 from pik.cli.wording import number, short, shown
 from pik.domain.errors import Tampered
 from pik.execution.inspect.report import plain

@@ -6,15 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from pik.cli.where import global_options, refuse_places
 from pik.domain.errors import PikError
-
-DIRECTORY = "pik.directory"
-"""Where a context's `meta` has the folder that was named before the command."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT."""
@@ -38,7 +35,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "resume": Entry("resume", "Let an object go on that was held."),
         "delete": Entry("delete", "Delete an object that was applied."),
         "wait": Entry("wait", "Wait until an object has a condition."),
-        "status": Entry("status", "Whether a `pik up` is at work on the folder, and how it goes."),
+        "status": Entry("status", "Who is at work here, and how the objects are."),
     },
     "Feed": {
         "import": Entry("importing", "Capture the events of CSV, NDJSON and Parquet files."),
@@ -67,7 +64,20 @@ COMMANDS: dict[str, dict[str, Entry]] = {
 }
 """By section, as `pik --help` lists them. A command is added here, and as a module of this package."""
 
+PLACELESS = frozenset({"up", "operator", "gateway", "worker", "version"})
+"""Commands that look neither at a folder nor at a cluster, or that name it themselves."""
+
 _EPILOG = """\b
+Where:
+  -C DIR, or PIK_DIR              the folder that `pik up DIR` reconciles
+  -n, -A, --context, --kubeconfig, or PIK_CONTEXT
+                                  a cluster, as kubectl finds it
+  nothing of these                the current folder where `pik up` has worked on
+                                  it, else the cluster of the kubeconfig
+These options stand before the command or after it; what is typed counts before
+the environment.
+
+\b
 Exit codes:
   0    done, and nothing is wrong
   1    an error, which stderr explains; or something is wrong in what was looked at
@@ -111,20 +121,12 @@ class Pik(click.Group):
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.option(
-    "-C",
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="PIK_DIR",
-    show_envvar=True,
-    help="Folder that `pik up` reconciles. Default: the current one.",
-)
+@global_options
 @click.pass_context
-def pik(ctx: click.Context, directory: Path | None) -> None:
+def pik(ctx: click.Context) -> None:
     """Capture events, see what arrived and when, replay a slice, and compute aggregates as versions."""
-    if directory is not None:
-        ctx.meta[DIRECTORY] = directory
+    if ctx.invoked_subcommand in PLACELESS:
+        refuse_places(ctx)
 
 
 def one_line(text: str) -> str:

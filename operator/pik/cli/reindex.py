@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 import msgspec
 
@@ -10,24 +12,48 @@ from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, show_csv, show_json
 from pik.cli.progress import progress
+from pik.cli.shelf import NoSuchResource
+from pik.cli.wait import NotYet
 from pik.cli.wording import number
-from pik.domain.errors import NotReady
+from pik.controller.capture_stream import REINDEX
+from pik.controller.objects import key_of
+from pik.domain.errors import NoSuchTable, NotReady
+from pik.domain.instants import Instant
 from pik.execution.ownership import read_owner
 from pik.execution.reindex import Reindexed, reindex
+from pik.execution.stream import Stream
 from pik.planning.storage import Names, table_differences
+from pik.ports.index import GenerationState
+
+if TYPE_CHECKING:
+    from pik.cluster.console import Console
 
 
 @click.command("reindex")
 @click.argument("stream")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="In a cluster: seconds to wait until it is done.",
+)
 @output_option
 @at_a_desk
-async def command(desk: Desk, stream: str, output: Format) -> None:
+async def command(desk: Desk, stream: str, timeout: float, output: Format) -> None:
     """Rebuild a stream's index, and its table where that is gone, from raw data alone.
 
     Nothing is taken meanwhile: producers are answered 503. Exit code 1 where raw data that counts is missing.
+
+    In a cluster the stream's owner does it, which is the operator: it is asked by the annotation
+    pik.dev/reindex, and waited for.
     """
-    resource = desk.find(CaptureStream, stream)
+    resource = await desk.find(CaptureStream, stream)
     opened = await desk.open(resource)
+    if desk.cluster is not None:
+        generation = await _asked_for(desk, desk.cluster, resource, opened.stream, timeout)
+        _show_generation(resource, generation, output)
+        return
     spec, place = resource.spec, opened.place
     owner = await read_owner(opened.stream.objects, opened.stream.layout.prefix)
     if owner is None:
@@ -66,3 +92,46 @@ def _found(done: Reindexed) -> str:
     """Where a stream decides what is an event when it is read, each arrival may be one."""
     arrivals = number(done.arrivals, "arrival")
     return arrivals if done.events == done.arrivals else f"{number(done.events, 'event')} ({arrivals})"
+
+
+async def _asked_for(
+    desk: Desk, cluster: Console, resource: CaptureStream, stream: Stream, timeout: float
+) -> int:
+    """The generation that the operator has made. It makes one where the newest is older than the annotation:
+    that is set just after the newest, by the clock of S3 and no other. Raises `NotReady` and `NotYet`."""
+    key = key_of(resource)
+    if resource.spec.suspend:
+        raise NotReady(f"{key} is suspended: its index is rebuilt after `pik resume`")
+    newest = None
+    async for info in stream.objects.list(stream.layout.generations):
+        newest = info
+    if newest is None:
+        raise NotReady(f"{key} has no index yet: the operator makes it")
+    before = await _generation(stream)
+    there = await cluster.find(key)
+    if there is None:
+        raise NoSuchResource(f"{key} has just gone")
+    await cluster.annotate(there, REINDEX, Instant(newest.last_modified.micros + 1).text)
+    deadline = desk.clock.now().micros + timeout * 1e6
+    while (state := await _generation(stream)) is None or not state.ready or state == before:
+        if desk.clock.now().micros > deadline:
+            raise NotYet(f"{key}: asked for, and not done yet; see `pik describe cst {key.name}`")
+        await desk.clock.sleep(desk.shelf.pause)
+    return state.number
+
+
+async def _generation(stream: Stream) -> GenerationState | None:
+    try:
+        return await stream.index.generation()
+    except NoSuchTable:
+        return None
+
+
+def _show_generation(resource: CaptureStream, generation: int, output: Format) -> None:
+    match output:
+        case Format.JSON:
+            show_json({"generation": generation})
+        case Format.CSV:
+            show_csv(Table.of(("generation",), [(generation,)]))
+        case Format.TABLE | Format.WIDE:
+            layout.say(f"{key_of(resource)}: the index is of generation {generation} now.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,11 +10,10 @@ import yaml
 from pik.api.common import API_VERSION
 from pik.api.manifests import load_text
 from pik.api.replay_job import Duplicates, Order, ReplayJob, StaleAction
-from pik.cli.desk import dir_option
-from pik.cli.handover import apply
+from pik.cli.desk import at_a_shelf
 from pik.cli.parameters import INSTANT, OneOf
+from pik.cli.shelf import Shelf
 from pik.domain.instants import Instant
-from pik.local.state import State
 
 
 @click.command("replay")
@@ -38,8 +36,8 @@ from pik.local.state import State
 @click.option("--to-s3", metavar="s3://BUCKET/PREFIX", help="Target: a place in S3, in Parquet.")
 @click.option("--run", is_flag=True, help="Send it. Default: the plan is shown, and nothing is sent.")
 @click.option("--print", "printed", is_flag=True, help="Print the manifest and apply nothing.")
-@dir_option
-def command(name: str, run: bool, printed: bool, directory: Path, **given: Any) -> None:
+@at_a_shelf
+async def command(shelf: Shelf, name: str, run: bool, printed: bool, **given: Any) -> None:
     """Replay a slice of STREAM: write a ReplayJob and apply it."""
     manifest = {
         "apiVersion": API_VERSION,
@@ -52,14 +50,13 @@ def command(name: str, run: bool, printed: bool, directory: Path, **given: Any) 
         click.echo(text, nl=False)
         return
     (read,) = load_text(text, "the command line")
-    state = State(directory)
-    key, change = apply(state, read)
+    key, change = await shelf.apply(read)
     click.echo(f"{key} {change}")
     click.echo(
         f"look at it: pik describe replayjob {name}" + ("" if run else "; send it: the same with --run")
     )
-    if state.running() is None:
-        click.echo(f"no `pik up` works on {directory} now: the next one takes it up", err=True)
+    if hint := shelf.idle():
+        click.echo(hint, err=True)
 
 
 def _spec(

@@ -10,11 +10,10 @@ import click
 
 from pik.api.common import PrinterColumn
 from pik.api.kinds import KINDS, AnyResource
-from pik.cli.desk import NoSuchResource
 from pik.cli.output import Table
+from pik.cli.shelf import Item
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.inspect.report import Column, Kind
-from pik.local.state import Record
 
 _STEP = re.compile(r"\.([A-Za-z]+)|\[\?\(@\.([A-Za-z]+)==\"([^\"]*)\"\)\]")
 
@@ -42,7 +41,7 @@ class KindType(click.ParamType[type[AnyResource]]):
 KIND = KindType()
 
 
-def table_of(model: type[AnyResource], records: Sequence[Record], now: Instant, *, wide: bool) -> Table:
+def table_of(model: type[AnyResource], items: Sequence[Item], now: Instant, *, wide: bool) -> Table:
     """The columns that kubectl would print."""
     printed = [column for column in model.COLUMNS if wide or not column.wide]
     columns = [
@@ -51,8 +50,8 @@ def table_of(model: type[AnyResource], records: Sequence[Record], now: Instant, 
         *(Column(column.name.lower().replace(" ", "_"), column.name, _kind(column)) for column in printed),
     ]
     rows = [
-        [record.key.namespace, record.key.name, *(_cell(record.manifest, column, now) for column in printed)]
-        for record in records
+        [item.key.namespace, item.key.name, *(_cell(item.manifest, column, now) for column in printed)]
+        for item in items
     ]
     return Table(model.PLURAL, tuple(columns), rows)
 
@@ -75,19 +74,6 @@ def age(then: Instant, now: Instant) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length}{unit}"
     return f"{seconds}s"
-
-
-def one_of(records: Sequence[Record], kind: type[AnyResource], name: str) -> Record:
-    """By `name` or `namespace/name`. Raises `NoSuchResource`."""
-    found = [
-        record for record in records if name in (record.key.name, f"{record.key.namespace}/{record.key.name}")
-    ]
-    if len(found) != 1:
-        what = "several" if found else "no"
-        raise NoSuchResource(
-            f"there is {what} {kind.KIND} {name} here" + ("; give namespace/name" if found else "")
-        )
-    return found[0]
 
 
 def _cell(manifest: dict[str, Any], column: PrinterColumn, now: Instant) -> Any:

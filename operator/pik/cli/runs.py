@@ -64,7 +64,7 @@ async def streams_of(desk: Desk, name: str | None) -> list[Stream]:
     if name is not None:
         return [await desk.stream(name)]
     found = []
-    for resource in desk.all(CaptureStream):
+    for resource in await desk.all(CaptureStream):
         try:
             found.append((await desk.open(resource)).stream)
         except NotReady:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pik.cli.desk import Desk, at_a_desk
+from pik.cli.desk import Desk, NotInACluster, at_a_desk
 from pik.cli.output import Format, Table, output_option, show_table
 from pik.cli.wording import number
 from pik.execution.reading.describe import SETTLE
@@ -23,7 +23,12 @@ from pik.execution.seals import seal_segments
 @output_option
 @at_a_desk
 async def command(desk: Desk, stream: str, settle: float, output: Format) -> None:
-    """Add the segments that are in no seal yet to the stream's chain of seals."""
+    """Add the segments that are in no seal yet to the stream's chain of seals.
+
+    In a cluster the operator does that, at intervals.
+    """
+    if desk.cluster is not None:
+        raise NotInACluster("in a cluster the operator seals streams, at intervals: nothing is to be done")
     seals = await seal_segments(await desk.stream(stream), settle)
     fields = ("number", "sealed_at", "segments", "previous")
     rows = [(seal.number, seal.sealed_at, len(seal.segments), seal.previous) for seal in seals]

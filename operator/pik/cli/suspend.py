@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from pik.api.kinds import AnyResource
-from pik.cli.desk import dir_option
-from pik.cli.handover import patch, record_of
+from pik.cli.desk import at_a_shelf
 from pik.cli.resources import KIND
-from pik.local.state import State
+from pik.cli.shelf import Shelf, find
 
 
 @click.command("suspend")
 @click.argument("kind", type=KIND)
 @click.argument("name")
-@dir_option
-def command(kind: type[AnyResource], name: str, directory: Path) -> None:
+@at_a_shelf
+async def command(shelf: Shelf, kind: type[AnyResource], name: str) -> None:
     """Hold an object: a stream takes no events, a run stops at its next checkpoint, nothing is computed.
 
-    Whatever its manifest says, until `pik resume`.
+    Until `pik resume`: whatever its manifest says in a folder, and in a cluster where its manifest does not
+    say `suspend` itself.
     """
-    _set(directory, kind, name, held=True)
+    item = await find(shelf, kind, name)
+    await shelf.suspend(item)
+    _tell(shelf, f"{item.key} suspended")
 
 
 @click.command("resume")
 @click.argument("kind", type=KIND)
 @click.argument("name")
-@dir_option
-def resume(kind: type[AnyResource], name: str, directory: Path) -> None:
-    """Let an object go on that was held, whatever its manifest says."""
-    _set(directory, kind, name, held=False)
+@at_a_shelf
+async def resume(shelf: Shelf, kind: type[AnyResource], name: str) -> None:
+    """Let an object go on that was held by `pik suspend`: in a folder whatever its manifest says."""
+    item = await find(shelf, kind, name)
+    await shelf.resume(item)
+    _tell(shelf, f"{item.key} resumed")
 
 
-def _set(directory: Path, kind: type[AnyResource], name: str, *, held: bool) -> None:
-    state = State(directory)
-    record = record_of(state, kind, name)
-    patch(state, record, {"spec": {"suspend": held}})
-    click.echo(f"{record.key} {'suspended' if held else 'resumed'}")
-    if state.running() is None:
-        click.echo(f"no `pik up` works on {directory} now: the next one takes it up", err=True)
+def _tell(shelf: Shelf, done: str) -> None:
+    click.echo(done)
+    if hint := shelf.idle():
+        click.echo(hint, err=True)
