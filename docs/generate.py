@@ -20,6 +20,7 @@ import yaml
 from pik.api.conditions import REASONS
 from pik.api.conditions import Reason as ConditionReason
 from pik.api.kinds import KINDS
+from pik.cluster.metrics.names import METRICS, MetricType
 from pik.domain import intake, payloads
 from pik.execution.parquet import SCHEMA
 from pik.planning.sql import grammar
@@ -113,6 +114,31 @@ def segment_columns() -> str:
     return _table(("column", "type", "may be null"), rows)
 
 
+def metrics() -> str:
+    """Every metric that a process in a cluster exports."""
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.type.value,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            ", ".join(metric.by),
+            metric.help,
+        )
+        for metric in METRICS
+    ]
+    return _table(("metric", "type", "labels", "of", "says"), rows)
+
+
+def metric_buckets() -> str:
+    """The bounds of the histograms."""
+    rows = [
+        (f"`{metric.name}`", ", ".join(f"{bound:g}" for bound in metric.buckets))
+        for metric in METRICS
+        if metric.type is MetricType.HISTOGRAM
+    ]
+    return _table(("histogram", "upper bounds, seconds"), rows)
+
+
 def tables() -> Mapping[str, Callable[[], str]]:
     """Every table, by its name in the pages."""
     by_kind = {
@@ -127,6 +153,8 @@ def tables() -> Mapping[str, Callable[[], str]]:
         "bounds": bounds,
         "expressions": expressions,
         "segment columns": segment_columns,
+        "metrics": metrics,
+        "metric buckets": metric_buckets,
     }
 
 

@@ -2,12 +2,13 @@
 
     POST /v1/streams/{namespace}/{name}/events      events in, one answer each
     GET  /healthz                                   200 while the process serves
-    GET  /readyz                                    200 while it takes events, 503 while it shuts down
+    GET  /readyz                                    200 while it takes events, 503 before that and at its end
 
 | status | when |
 |---|---|
 | 200 | each event has its answer, in order: `{"answers": [{"status": …, "event_id": …, …}]}` |
 | 400 | `MalformedBatch`: the body is not what its content type says; nothing was taken |
+| 401, 403 | the stream wants to know who sends, and does not; that one may not |
 | 404 | no such stream, or it takes nothing over HTTP |
 | 405, 408, 415 | method; the body took too long; a content type or encoding that is not taken |
 | 413 | the body, or the number of its events, is larger than the stream takes |
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -28,13 +29,23 @@ from typing import Any
 import msgspec
 
 from pik.domain.decode import decode_request
-from pik.domain.errors import BatchTooLarge, MalformedBatch, Overloaded, PikError, UnsupportedMediaType
+from pik.domain.errors import (
+    BatchTooLarge,
+    MalformedBatch,
+    NotReady,
+    Overloaded,
+    PikError,
+    UnsupportedMediaType,
+)
 from pik.execution.capture.answers import Answer, Status
+from pik.gateway.callers import Forbidden, Unauthenticated
 from pik.gateway.doors import Door, Doors
+from pik.gateway.observing import GatewayObserver, Nobody, RequestObserver
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
 
 _JSON = (b"content-type", b"application/json")
 _OFFLOADED_BYTES = 262_144  # a body that takes longer to read than the event loop should be held up
@@ -51,53 +62,74 @@ class RequestRefused(PikError):
 
 
 class Gateway:
-    """The ASGI application. `close` makes it refuse new requests, so that those under way can end."""
+    """The ASGI application. `drain` tells those who ask that it is about to end, and takes requests still;
+    `close` makes it refuse new ones, so that those under way can end."""
 
     def __init__(
-        self, doors: Doors, *, body_seconds: float = 30.0, held_bytes: int = 256 * 1024 * 1024
+        self,
+        doors: Doors,
+        *,
+        body_seconds: float = 30.0,
+        held_bytes: int = 256 * 1024 * 1024,
+        ready: Callable[[], bool] = lambda: True,
+        observer: GatewayObserver | None = None,
     ) -> None:
         """`body_seconds`: that a body may take to come. `held_bytes`: of bodies of requests under way; what
-        would be more is answered 429."""
+        would be more is answered 429. `ready`: whether it knows its streams."""
         self._doors = doors
+        self._ready = ready
+        self._observer = observer or Nobody()
         self._body_seconds = body_seconds
         self._most_held = held_bytes
         self._held = 0
+        self._draining = False
         self._closing = False
         self._answers = msgspec.json.Encoder()
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the bodies of requests under way."""
+        return self._held
+
+    def drain(self) -> None:
+        self._draining = True
+
     def close(self) -> None:
-        self._closing = True
+        self._draining = self._closing = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"only HTTP is served, not {scope['type']}")
-        headers: list[tuple[bytes, bytes]] = []
-        try:
-            status, body = await self._respond(scope, receive)
-        except RequestRefused as error:
-            status, body = error.status, _error(error.reason, str(error))
-        except BatchTooLarge as error:
-            status, body = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _error("BatchTooLarge", str(error))
-        except MalformedBatch as error:
-            status, body = HTTPStatus.BAD_REQUEST, _error("MalformedBatch", str(error))
-        except UnsupportedMediaType as error:
-            status, body = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _error("UnsupportedMediaType", str(error))
-        except Overloaded as error:
-            headers.append(_retry_after(error.retry_after))
-            status, body = HTTPStatus.TOO_MANY_REQUESTS, _error("Overloaded", str(error))
-        except PikError as error:
-            headers.append(_retry_after(_RETRY_SECONDS))
-            status, body = HTTPStatus.SERVICE_UNAVAILABLE, _error(type(error).__name__, str(error))
-        length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _respond(self, scope: Scope, receive: Receive) -> tuple[HTTPStatus, bytes]:
         path: str = scope["path"]
         if path in ("/healthz", "/readyz"):
-            busy = self._closing and path == "/readyz"
-            return (HTTPStatus.SERVICE_UNAVAILABLE if busy else HTTPStatus.OK), b"{}"
-        door = self._door(path)
+            away = path == "/readyz" and (self._draining or not self._ready())
+            await self._send(send, HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.OK, b"{}", ())
+            return
+        with self._observer.request() as request:
+            headers: tuple[Header, ...] = ()
+            try:
+                status, body = await self._respond(scope, receive, request)
+            except PikError as error:
+                request.failed(error)
+                status, reason, headers = _refusal(error)
+                body = _error(reason, str(error))
+            request.answered(status)
+            await self._send(send, status, body, headers)
+
+    async def _send(
+        self, send: Send, status: HTTPStatus, body: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        length = (b"content-length", str(len(body)).encode())
+        # whoever keeps this connection finds another replica with the next one
+        leaving = ((b"connection", b"close"),) if self._draining else ()
+        started = {"type": "http.response.start", "status": status}
+        await send({**started, "headers": [_JSON, length, *headers, *leaving]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _respond(
+        self, scope: Scope, receive: Receive, request: RequestObserver
+    ) -> tuple[HTTPStatus, bytes]:
+        door = self._door(scope["path"], request)
         if scope["method"] != "POST":
             raise RequestRefused(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "events come by POST")
         if self._closing:
@@ -111,19 +143,27 @@ class Gateway:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedEncoding", "bodies come without an encoding"
             )
         content_type = headers[b"content-type"].decode("latin-1") if b"content-type" in headers else None
+        if door.admission is not None:
+            await door.admission.admit(headers.get(b"authorization"))
         with self._holding() as hold:
             most = door.rules.max_batch_bytes
             body = await self._body(headers.get(b"content-length"), receive, most, hold)
             answers = await self._take(door, body, content_type, scope["headers"])
+            request.took(len(body), answers)
         rejected = all(answer.status is Status.REJECTED for answer in answers) and answers
         status = HTTPStatus.UNPROCESSABLE_ENTITY if rejected else HTTPStatus.OK
         return status, self._answers.encode({"answers": answers})
 
-    def _door(self, path: str) -> Door:
+    def _door(self, path: str, request: RequestObserver) -> Door:
         match path.split("/"):
             case ["", "v1", "streams", namespace, name, "events"]:
-                door = self._doors(namespace, name)
+                try:
+                    door = self._doors(namespace, name)
+                except NotReady:
+                    request.to(namespace, name)
+                    raise
                 if door is not None:
+                    request.to(namespace, name)
                     return door
                 message = f"there is no CaptureStream {namespace}/{name} that takes events here now"
                 raise RequestRefused(HTTPStatus.NOT_FOUND, "StreamNotFound", message)
@@ -183,6 +223,28 @@ class Gateway:
             raise RequestRefused(
                 HTTPStatus.REQUEST_TIMEOUT, "TooSlow", f"the body took over {self._body_seconds:.0f} s"
             ) from error
+
+
+def _refusal(error: PikError) -> tuple[HTTPStatus, str, tuple[Header, ...]]:
+    """Status, reason and headers that say what an error means for whoever sent the request."""
+    reason = type(error).__name__
+    match error:
+        case RequestRefused():
+            return error.status, error.reason, ()
+        case BatchTooLarge():
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason, ()
+        case MalformedBatch():
+            return HTTPStatus.BAD_REQUEST, reason, ()
+        case UnsupportedMediaType():
+            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason, ()
+        case Unauthenticated():
+            return HTTPStatus.UNAUTHORIZED, reason, ((b"www-authenticate", b'Bearer realm="pik"'),)
+        case Forbidden():
+            return HTTPStatus.FORBIDDEN, reason, ()
+        case Overloaded():
+            return HTTPStatus.TOO_MANY_REQUESTS, reason, (_retry_after(error.retry_after),)
+        case _:
+            return HTTPStatus.SERVICE_UNAVAILABLE, reason, (_retry_after(_RETRY_SECONDS),)
 
 
 def _error(reason: str, message: str) -> bytes:

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from pik.domain.intake import IntakeRules
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
+from pik.gateway.callers import Admission
 from pik.ports.system import Offload
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What takes a stream's events."""
+    """What takes a stream's events. `admission` None: from everybody who reaches it."""
 
     rules: IntakeRules
     capture: Capture
     claims: ReplayClaims
     offload: Offload
+    admission: Admission | None = None
 
 
 Doors = Callable[[str, str], Door | None]

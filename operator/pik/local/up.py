@@ -239,11 +239,15 @@ async def _served(gateway: Gateway, port: int, settings: UpSettings) -> AsyncIte
     """On the port, or on a free one where only the last time's is taken."""
     async with AsyncExitStack() as stack:
         try:
-            url = await stack.enter_async_context(serving(gateway, HOST, port, settings.grace))
+            url = await stack.enter_async_context(
+                serving(gateway, HOST, port, settings.grace, closing=gateway.close)
+            )
         except CannotServe:
             if settings.port:
                 raise
-            url = await stack.enter_async_context(serving(gateway, HOST, 0, settings.grace))
+            url = await stack.enter_async_context(
+                serving(gateway, HOST, 0, settings.grace, closing=gateway.close)
+            )
         yield url
 
 

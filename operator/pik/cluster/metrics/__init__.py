@@ -1,0 +1,1 @@
+"""What operator and gateway export to Prometheus."""
