@@ -29,10 +29,12 @@ check: .venv/ready ## lint, format, layers, types, generated files
 
 verify: .venv/ready ## generated files are what the models say
 	$(BIN)/python -m pik.api.generate --check
+	$(BIN)/python charts/generate.py --check
 	$(BIN)/python docs/generate.py --check
 
 generate: .venv/ready ## write the generated files
 	$(BIN)/python -m pik.api.generate
+	$(BIN)/python charts/generate.py
 	$(BIN)/python docs/generate.py
 
 format: .venv/ready ## let ruff fix what it can
