@@ -304,6 +304,37 @@ async def test_one_of_many_gets_the_lease(index: Index) -> None:
 # The table
 
 
+# Marks
+
+
+async def test_marks_are_the_newest_of_each_part(index: Index) -> None:
+    assert await index.marks("r") == {}
+    await index.put_mark("r", 0, 1, "ü{}")
+    await index.put_mark("r", 999, 7, "far")
+    await index.put_mark("r", 0, 3, "third")
+    await index.put_mark("r", 0, 2, "late")
+    await index.put_mark("r", 0, 3, "again")
+    await index.put_mark("s", 0, 9, "another run's")
+    assert await index.marks("r") == {0: "third", 999: "far"}
+
+
+async def test_marks_are_dropped_by_run(index: Index) -> None:
+    for part in range(130):  # more than one request takes
+        await index.put_mark("r", part, 1, "x" * 100)
+    await index.put_mark("s", 0, 1, "stays")
+    assert len(await index.marks("r")) == 130
+    await index.drop_marks("r")
+    await index.drop_marks("r")
+    assert await index.marks("r") == {}
+    assert await index.marks("s") == {0: "stays"}
+
+
+async def test_marks_of_more_than_a_page(index: Index) -> None:
+    text = "x" * 300_000
+    await gathered(index.put_mark("r", part, 1, text) for part in range(5))
+    assert await index.marks("r") == dict.fromkeys(range(5), text)
+
+
 async def test_a_table_that_is_gone_is_not_an_empty_one(entries: Entries) -> None:
     index, one, row = entries.index, reservation("e", segment(1)), entry(segment(1))
     await make_ready(index)
@@ -319,6 +350,9 @@ async def test_a_table_that_is_gone_is_not_an_empty_one(entries: Entries) -> Non
         index.rebuild_segment(row, 1, "n"),
         index.acquire("l", "a", NOON, 30),
         index.release("l", "a"),
+        index.put_mark("r", 0, 1, ""),
+        index.marks("r"),
+        index.drop_marks("r"),
     ):
         with pytest.raises(NoSuchTable):
             await call

@@ -22,6 +22,10 @@ from pik.aws.index_items import (
     generation_prefix,
     generation_state_of,
     holding_prefix,
+    mark_item,
+    mark_key,
+    mark_of,
+    marks_key,
     reservation_of,
     segment_entry_of,
     segment_item,
@@ -152,6 +156,25 @@ class DynamoIndex:
         await self._table.delete_if(
             {"pk": {"S": LEASES}, "sk": {"S": lease}}, "h = :h", {":h": {"S": holder}}
         )
+
+    async def put_mark(self, run: str, part: int, number: int, text: str) -> None:
+        await self._table.put_if(
+            mark_item(run, part, number, text),
+            "attribute_not_exists(pk) OR n < :n",
+            {":n": {"N": str(number)}},
+        )
+
+    async def marks(self, run: str) -> dict[int, str]:
+        return dict([mark_of(item) async for item in self._marks(run)])
+
+    async def drop_marks(self, run: str) -> None:
+        parts = [mark_of(item)[0] async for item in self._marks(run)]
+        deletes = [{"Delete": {"TableName": self._table.name, "Key": mark_key(run, part)}} for part in parts]
+        for start in range(0, len(deletes), ACTIONS):
+            await self._table.transact(deletes[start : start + ACTIONS])
+
+    def _marks(self, run: str) -> AsyncIterator[Item]:
+        return self._table.query("pk = :pk", {":pk": marks_key(run)["pk"]}, ConsistentRead=True)
 
     async def _put_if_absent(self, wanted: Sequence[Reservation]) -> list[Reservation]:
         """Those that met another entry."""

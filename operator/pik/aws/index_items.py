@@ -6,6 +6,7 @@
 | segment    | `#segments`   | segment id | d: the manifest row as JSON                       |
 | generation | `#generation` | `#`        | n: number, o: nonce, r: ready                     |
 | lease      | `#leases`     | its name   | h: holder, u: until, microseconds since the epoch |
+| mark       | `#run#` + run | its part   | n: number, d: the text                            |
 
 `v` is `generation#segment#row#fingerprint` with a generation of fixed width, so that one short attribute
 serves both conditions: "has this segment and generation" is a prefix, "has an older generation" is text
@@ -117,6 +118,24 @@ def generation_item(number: int, nonce: str, *, ready: bool) -> Item:
 
 def generation_state_of(item: Item) -> GenerationState:
     return GenerationState(int(item["n"]["N"]), item["o"]["S"], item["r"]["BOOL"])
+
+
+def mark_item(run: str, part: int, number: int, text: str) -> Item:
+    return {**mark_key(run, part), "n": {"N": str(number)}, "d": {"S": text}}
+
+
+def mark_key(run: str, part: int) -> Item:
+    return {**marks_key(run), "sk": {"S": f"{part:04d}"}}
+
+
+def marks_key(run: str) -> Item:
+    """What the marks of a run have in common."""
+    return {"pk": {"S": f"#run#{run}"}}
+
+
+def mark_of(item: Item) -> tuple[int, str]:
+    """Part and text."""
+    return int(item["sk"]["S"]), item["d"]["S"]
 
 
 def expiry(segment: SegmentID, retention_days: int) -> Item:

@@ -57,6 +57,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
     },
     "In a cluster": {
         "operator": Entry("operator", "Reconcile the objects of a Kubernetes cluster."),
+        "worker": Entry("worker", "Do a part of a replay or an aggregate, as a pod of the operator."),
     },
     "pik itself": {
         "version": Entry("version", "The versions of pik and of what it works with."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -69,10 +70,12 @@ class AwsCloud:
             DynamoTable(client, table, self._io, self._clock, self._entropy), storage.retentionDays
         )
 
-    def sink(self, target: TargetAddress) -> Sink:
+    def sink(self, target: TargetAddress, authorization: Callable[[], str] | None = None) -> Sink:
         match target.type:
             case TargetType.HTTP:
-                return HTTPSink(target.address, self._clock, loopback=self._loopback)
+                return HTTPSink(
+                    target.address, self._clock, loopback=self._loopback, authorization=authorization
+                )
             case TargetType.SQS:
                 return SQSSink(self._region(None).sqs, self._io, target.address)
             case TargetType.S3:

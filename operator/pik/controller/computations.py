@@ -9,13 +9,11 @@ from pik.controller.background import Background
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Stalled, Waiting
 from pik.controller.runs import Question
-from pik.domain.errors import Incomplete, NoSuchObject
+from pik.domain.errors import NoSuchObject
 from pik.domain.instants import parse_instant
+from pik.execution.aggregate.answers import DifferenceRecord, compare
 from pik.execution.aggregate.compute import compute
-from pik.execution.aggregate.differences import Change, difference
 from pik.execution.aggregate.records import Answer, read_answer
-from pik.execution.aggregate.repeats import repeated
-from pik.execution.stream import Stream
 
 _COMPUTE = "compute"  # the names of these works in the background
 _COMPARE = "compare"
@@ -53,7 +51,7 @@ class InProcessComputations:
                 one = await read_answer(stream, before)
             except NoSuchObject:
                 return None
-            return await compared(stream, one, await read_answer(stream, own), self._memory)
+            return in_numbers(await compare(stream, one, await read_answer(stream, own), self._memory))
 
         found = self._background.poll(question.key, _COMPARE, f"{before} {own}", work)
         if found is None:
@@ -74,20 +72,14 @@ def comparing(before: str) -> Waiting:
     return Waiting(Reason.COMPUTING, f"the difference from {before[:12]} is computed")
 
 
-async def compared(stream: Stream, before: Answer, after: Answer, memory: str | None) -> Difference:
-    """The difference of two versions in numbers. Raises `Incomparable`, `Incomplete` where something of what
-    is kept of them is gone, and what `repeated` does."""
-    try:
-        found = await difference(stream, before, after, memory)
-        duplicates = await repeated(stream, before, after, memory)
-    except NoSuchObject as error:
-        raise Incomplete(f"something that was kept of a version is gone: {error}") from error
+def in_numbers(record: DifferenceRecord) -> Difference:
+    """As a status has it."""
     return Difference(
-        against=before.version,
-        rowsChanged=len(found.rows),
-        late=found.counts[Change.LATE],
-        duplicates=duplicates,
-        conflicts=found.counts[Change.CHANGED],
-        missing=found.counts[Change.MISSING],
-        new=found.counts[Change.NEW],
+        against=record.before,
+        rowsChanged=record.rows_changed,
+        late=record.late,
+        duplicates=record.duplicates,
+        conflicts=record.conflicts,
+        missing=record.missing,
+        new=record.new,
     )

@@ -36,6 +36,7 @@ _STALLED: tuple[tuple[type[errors.PikError], Reason], ...] = (
     (errors.OutOfMemory, Reason.OUT_OF_MEMORY),
     (errors.RunKeyConflict, Reason.RUN_KEY_CONFLICT),
     (errors.TargetForbidden, Reason.TARGET_FORBIDDEN),
+    (errors.SecretUnusable, Reason.INVALID_SPEC),
     (errors.RawExpired, Reason.RAW_EXPIRED),
     (errors.Tampered, Reason.RAW_CHANGED),
 )

@@ -127,6 +127,10 @@ class TargetForbidden(PikError):
     """The target of a replay has an address that nothing is ever sent to."""
 
 
+class SecretUnusable(PikError):
+    """A Secret that a target wants is not there, or not as it has to be; the text has no part of it."""
+
+
 class MalformedBatch(PikError):
     """A body that cannot be told apart into events; nothing of it was read (HTTP 400)."""
 

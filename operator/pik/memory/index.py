@@ -29,6 +29,7 @@ class MemoryTable:
     entries: dict[str, Reservation] = field(default_factory=dict)  # by event id
     segments: dict[SegmentID, SegmentEntry] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
+    marks: dict[str, dict[int, tuple[int, str]]] = field(default_factory=dict)  # number and text, by part
 
     async def ensure(self) -> None:
         """Creates the table where it is absent."""
@@ -41,6 +42,7 @@ class MemoryTable:
         self.entries.clear()
         self.segments.clear()
         self.leases.clear()
+        self.marks.clear()
 
 
 class MemoryIndex:
@@ -178,6 +180,24 @@ class MemoryIndex:
         if there is not None and there.holder == holder:
             del leases[lease]
         await self._after("index.release")
+
+    async def put_mark(self, run: str, part: int, number: int, text: str) -> None:
+        await self._before("index.put_mark")
+        marks = self._table().marks.setdefault(run, {})
+        if part not in marks or marks[part][0] < number:
+            marks[part] = (number, text)
+        await self._after("index.put_mark")
+
+    async def marks(self, run: str) -> dict[int, str]:
+        await self._before("index.marks")
+        found = {part: text for part, (_, text) in self._table().marks.get(run, {}).items()}
+        await self._after("index.marks")
+        return found
+
+    async def drop_marks(self, run: str) -> None:
+        await self._before("index.drop_marks")
+        self._table().marks.pop(run, None)
+        await self._after("index.drop_marks")
 
     def _table(self) -> MemoryTable:
         if not self._shared.exists:

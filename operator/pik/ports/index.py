@@ -1,4 +1,5 @@
-"""The index as the work sees it: reservations, the manifest, the generation that fences both, leases."""
+"""The index as the work sees it: reservations, the manifest, the generation that fences both, leases, and
+marks of how far runs are."""
 
 from __future__ import annotations
 
@@ -86,4 +87,17 @@ class Index(Protocol):
 
     async def release(self, lease: str, holder: str) -> None:
         """Gives a lease back if `holder` has it."""
+        ...
+
+    async def put_mark(self, run: str, part: int, number: int, text: str) -> None:
+        """How far a part of a run is, for whoever shows it; what counts lies in the bucket. Replaces a mark
+        of a lower number, and does nothing where there is one of this or a higher number."""
+        ...
+
+    async def marks(self, run: str) -> dict[int, str]:
+        """The text of each part's mark: of all parts that have one, in one reading."""
+        ...
+
+    async def drop_marks(self, run: str) -> None:
+        """Nobody looks at them any more. Idempotent."""
         ...

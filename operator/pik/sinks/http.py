@@ -4,6 +4,7 @@ target can drop repeats. One try a call; nothing is read from the environment, n
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -45,7 +46,9 @@ class HTTPTimeouts(msgspec.Struct, frozen=True):
 
 
 class HTTPSink:
-    """`ports.Sink`. `loopback`: whether this machine itself may be the target, as in local mode."""
+    """`ports.Sink`. `loopback`: whether this machine itself may be the target, as in local mode.
+    `authorization`: the value of that header, asked for each event, so that one that is renewed is seen; it
+    raises where there is none any more."""
 
     def __init__(
         self,
@@ -53,12 +56,14 @@ class HTTPSink:
         clock: Clock,
         *,
         loopback: bool = False,
+        authorization: Callable[[], str] | None = None,
         in_flight: int = 8,
         timeouts: HTTPTimeouts | None = None,
         resolver: Resolve = resolve,
     ) -> None:
         self._url = url
         self._clock = clock
+        self._authorization = authorization
         self._timeouts = timeouts or HTTPTimeouts()
         self._traits = SinkTraits(
             batch_events=1,
@@ -97,6 +102,8 @@ class HTTPSink:
             }
         }
         headers = [*_HEADERS, (b"Idempotency-Key", message.key.encode())]
+        if self._authorization is not None:
+            headers.append((b"Authorization", self._authorization().encode()))
         delivery: Delivery | None = None
         try:
             async with (

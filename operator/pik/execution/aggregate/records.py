@@ -5,6 +5,7 @@ Under `aggregates/`:
 - `<version>/version.json`: what the version is; created last, so that where it is, all is;
 - `<version>/as-of/<instant>.<known by>.json`: an instant at which it was the answer;
 - `asked/<hash>.json`: when a manifest's definition was first asked.
+What is kept where who computes is not who asks: see `answers`.
 """
 
 from __future__ import annotations
@@ -97,8 +98,7 @@ async def resolve(
     those of the first time that this was asked under this name, so that a manifest that is created again
     gives the same version. Raises NotReady for an `as_of` that is still to come."""
     now = stream.clock.now()
-    if as_of is not None and as_of > now:
-        raise NotReady(f"what is known at {as_of.exact_text} is not settled yet: it is {now.text}")
+    check_past(as_of, now)
     if as_of is not None and known_by is KnownBy.INGEST_TIME:
         return AsOf(as_of.exact_text, known_by, as_of.exact_text)
     asked = Asked(namespace, name, definition_hash, now.exact_text)
@@ -109,6 +109,12 @@ async def resolve(
     except NoSuchObject:
         asked = await _first(stream, key, asked)
     return AsOf(asked.at if as_of is None else as_of.exact_text, known_by, asked.at)
+
+
+def check_past(as_of: Instant | None, now: Instant) -> None:
+    """Raises NotReady for an instant that is still to come."""
+    if as_of is not None and as_of > now:
+        raise NotReady(f"what is known at {as_of.exact_text} is not settled yet: it is {now.text}")
 
 
 async def _first(stream: Stream, key: str, asked: Asked) -> Asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
@@ -23,6 +23,23 @@ from pik.planning.replay.records import (
     decode_head,
     decode_outcome,
 )
+
+_MOST_CHUNKS = 10**8  # as wide as their numbers in keys
+
+
+class ShardProgress(msgspec.Struct, frozen=True):
+    """How far a shard is, by its last outcome and its end."""
+
+    chunks: int = 0  # with an outcome
+    totals: Totals = Totals()
+    failures: tuple[Failure, ...] = ()
+    last_checkpoint: str | None = None
+    ended: EndState | None = None
+
+    @property
+    def number(self) -> int:
+        """Higher, the further it is; highest where it has ended, whoever saw how far it had come."""
+        return _MOST_CHUNKS * (self.ended is not None) + self.chunks
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -67,20 +84,45 @@ async def reconcile_run(stream: Stream, plan: ReplayPlan) -> Reconciliation:
 
 async def read_progress(stream: Stream, run_id: str) -> Progress:
     """From the last outcome of each shard."""
-    last: dict[str, str] = {}
-    ends: list[str] = []
+    return whole(await read_shards(stream, run_id))
+
+
+def whole(shards: Mapping[int, ShardProgress]) -> Progress:
+    """A run's progress from its shards'."""
+    known = [shards[number] for number in sorted(shards)]
+    return Progress(
+        totals=sum((shard.totals for shard in known), Totals()),
+        shards_succeeded=sum(shard.ended is EndState.SUCCEEDED for shard in known),
+        last_checkpoint=max(
+            (s.last_checkpoint for s in known if s.last_checkpoint is not None), default=None
+        ),
+        failures=tuple(failure for shard in known for failure in shard.failures)[:MAX_FAILURES],
+    )
+
+
+async def read_shards(stream: Stream, run_id: str) -> dict[int, ShardProgress]:
+    """How far each shard is that has begun, by the run's objects, listed to the end."""
+    last: dict[int, str] = {}
+    ends: dict[int, str] = {}
     root = f"{run_keys(stream, run_id).root}shards/"
     async for info in stream.objects.list(root):
-        shard, _, name = info.key.removeprefix(root).partition("/")
+        number, _, name = info.key.removeprefix(root).partition("/")
         if name.endswith(".outcome.ndjson"):
-            last[shard] = info.key
+            last[int(number)] = info.key
         if name == "end.json":
-            ends.append(info.key)
-    heads = [decode_head((await stream.objects.read(key)).body) for key in last.values()]
-    ended = [msgspec.json.decode((await stream.objects.read(key)).body, type=End) for key in ends]
-    return Progress(
-        totals=sum((head.totals for head in heads), Totals()),
-        shards_succeeded=sum(end.state is EndState.SUCCEEDED for end in ended),
-        last_checkpoint=max((head.ended for head in heads), default=None),
-        failures=tuple(failure for head in heads for failure in head.failures)[:MAX_FAILURES],
-    )
+            ends[int(number)] = info.key
+    found = {}
+    for shard in sorted(last.keys() | ends.keys()):
+        progress = ShardProgress()
+        if shard in last:
+            progress = after(decode_head((await stream.objects.read(last[shard])).body))
+        if shard in ends:
+            body = (await stream.objects.read(ends[shard])).body
+            progress = msgspec.structs.replace(progress, ended=msgspec.json.decode(body, type=End).state)
+        found[shard] = progress
+    return found
+
+
+def after(head: ChunkHead) -> ShardProgress:
+    """How far a shard is after a chunk."""
+    return ShardProgress(head.chunk + 1, head.totals, head.failures, head.ended)

@@ -1,15 +1,18 @@
-"""A whole run in one process: its shards side by side, tried again where they fail, and the run's end."""
+"""A run's shards, side by side in one process or each in one of its own, and the run's end."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
 from pik.api.conditions import Reason
-from pik.domain.errors import Incomplete, LeaseLost, TargetUnavailable
+from pik.domain.errors import Incomplete, LeaseLost, NoSuchTable, TargetUnavailable, Unavailable
+from pik.execution.concurrency import all_of
 from pik.execution.replay.checkpoint import read_checkpoint
-from pik.execution.replay.runs import create_once, read_end, run_keys
+from pik.execution.replay.runs import create_once, read_end, read_shard_end, run_keys
 from pik.execution.replay.shard import Tools, planned, run_shard
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan
@@ -19,6 +22,8 @@ from pik.planning.replay.spec import order_caveat
 _FIRST_PAUSE = 1.0  # seconds before a failed shard is tried again; each further pause doubles
 _LONGEST_PAUSE = 60.0
 _LOOK_UP = 1.0  # seconds between two looks at whether to halt
+_AWAY = 8  # failures in a row of what a shard works with
+_AT_ONCE = 16  # readings of one conclusion under way
 
 
 async def run_replay(stream: Stream, run_id: str, tools: Tools, parallelism: int) -> End | None:
@@ -41,6 +46,58 @@ async def run_replay(stream: Stream, run_id: str, tools: Tools, parallelism: int
     if work.failed is None and len(work.ends) < plan.spec.shards:
         return await read_end(stream, run_id)  # halted, or ended by another worker
     return await conclude(stream, plan, list(work.ends.values()), work.failed)
+
+
+async def run_one(stream: Stream, run_id: str, shard: int, tools: Tools) -> End | None:
+    """What `run_shard` does, for a worker that has this shard only: while another worker has it, and while
+    AWS is away, it is waited for. None: halted.
+
+    Raises what `run_shard` raises but for `LeaseLost`; `Unavailable` and `NoSuchTable` after some minutes.
+    `TargetUnavailable` is raised at once: whoever started the worker counts how often it is tried.
+    """
+    failures = 0
+    while not tools.halted():
+        began = stream.clock.now().micros
+        try:
+            end = await run_shard(stream, run_id, shard, tools)
+            if end is not None:
+                return end  # else it is halted, or the run has ended: the next look tells
+        except LeaseLost as error:
+            tools.observer.retrying(shard, error)
+            await _pause(stream, tools, tools.settings.lease_seconds / 3)
+        except (Unavailable, NoSuchTable) as error:
+            if stream.clock.now().micros - began > _LONGEST_PAUSE * 1_000_000:
+                failures = 0
+            failures += 1
+            if failures >= _AWAY:
+                raise
+            tools.observer.retrying(shard, error)
+            await _pause(stream, tools, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1)))
+    return None
+
+
+async def conclude_shards(stream: Stream, run_id: str, given_up: Mapping[int, str]) -> End | None:
+    """The end of a run whose shards had workers of their own, none of which is at work any more: found, or
+    recorded now. `given_up`: shards that are not tried again, and why. None: there is no end yet, since no
+    shard has failed and not all have ended.
+
+    Raises `Incomplete` as `conclude` does.
+    """
+    if (done := await read_end(stream, run_id)) is not None:
+        return done
+    plan = await planned(stream, run_id)
+    readings = [partial(read_shard_end, stream, run_id, shard) for shard in range(plan.spec.shards)]
+    ends = await all_of(readings, _AT_ONCE)
+    known = [end for end in ends if end is not None]
+    known += [
+        await _given_up(stream, run_id, shard, given_up[shard])
+        for shard in sorted(given_up)
+        if ends[shard] is None
+    ]
+    failed = next((end for end in known if end.state is EndState.FAILED), None)
+    if failed is None and len(known) < plan.spec.shards:
+        return None
+    return await conclude(stream, plan, known, failed)
 
 
 async def conclude(stream: Stream, plan: ReplayPlan, shards: list[End], failed: End | None) -> End:
@@ -92,23 +149,26 @@ class _Run:
                 return await run_shard(self._stream, self._plan.run_id, shard, self._tools)
             except LeaseLost as error:
                 self._tools.observer.retrying(shard, error)
-                await self._pause(self._tools.settings.lease_seconds / 3)
+                await _pause(self._stream, self._tools, self._tools.settings.lease_seconds / 3)
             except TargetUnavailable as error:
                 self._tools.observer.retrying(shard, error)
                 failures += 1
                 if failures > self._plan.spec.retries_per_shard:
                     message = f"shard {shard} failed {failures} times, at last: {error}"
-                    return await self._given_up(shard, message)
-                await self._pause(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1)))
+                    return await _given_up(self._stream, self._plan.run_id, shard, message)
+                wait = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1))
+                await _pause(self._stream, self._tools, wait)
         return None
 
-    async def _given_up(self, shard: int, message: str) -> End:
-        at = await read_checkpoint(self._stream, self._plan.run_id, shard)
-        now = self._stream.clock.now().text
-        return End(EndState.FAILED, Reason.RETRIES_EXHAUSTED, message, now, at.totals, at.failures)
 
-    async def _pause(self, seconds: float) -> None:
-        while seconds > 0 and not self._halted():
-            step = min(seconds, _LOOK_UP)
-            await self._stream.clock.sleep(step)
-            seconds -= step
+async def _given_up(stream: Stream, run_id: str, shard: int, message: str) -> End:
+    at = await read_checkpoint(stream, run_id, shard)
+    now = stream.clock.now().text
+    return End(EndState.FAILED, Reason.RETRIES_EXHAUSTED, message, now, at.totals, at.failures)
+
+
+async def _pause(stream: Stream, tools: Tools, seconds: float) -> None:
+    while seconds > 0 and not tools.halted():
+        step = min(seconds, _LOOK_UP)
+        await stream.clock.sleep(step)
+        seconds -= step

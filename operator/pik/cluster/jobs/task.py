@@ -1,0 +1,76 @@
+"""What a pod is told to do, in one environment variable: all that it needs to open the stream and to work,
+without asking the API server, and never a secret."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pik.api.aggregate_version import KnownBy
+from pik.execution.replay.settings import ShardSettings
+from pik.execution.stream import Deduplication
+from pik.planning.replay.pace import EffectivePace
+
+TASK = "PIK_TASK"
+"""Name of the environment variable."""
+
+
+class StreamTask(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a stream lies, and what was declared about it. `prefix`: of its keys, without a slash at the end;
+    `epoch`: of the owner for whom the work is done."""
+
+    namespace: str
+    name: str
+    stream_id: str
+    bucket: str
+    prefix: str
+    table: str
+    deduplication: Deduplication
+    epoch: int | None = None
+    region: str | None = None
+    retention_days: int | None = None
+    fingerprint_exclude: tuple[str, ...] = ()
+
+
+class ReplayTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Replay", tag_field="kind"):
+    """One shard of a run of the ReplayJob of this name; the pod's completion index says which. `pace`: the
+    share of one pod. `memory`: DuckDB's limit. `grace`: seconds that the pod gets to come to a checkpoint.
+    `loopback`: whether its own machine may be a target, as in a test."""
+
+    stream: StreamTask
+    namespace: str
+    name: str
+    run_id: str
+    plan_hash: str
+    pace: EffectivePace
+    grace: float
+    memory: str | None = None
+    loopback: bool = False
+    settings: ShardSettings = ShardSettings()
+
+
+class AggregateTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Aggregate", tag_field="kind"):
+    """A version, and with `before` (a version) its difference from that. The definition is kept in the bucket
+    under its hash."""
+
+    stream: StreamTask
+    namespace: str
+    name: str
+    definition_hash: str
+    known_by: KnownBy
+    as_of: str | None = None
+    before: str | None = None
+    memory: str | None = None
+
+
+Task = ReplayTask | AggregateTask
+
+
+def encode_task(task: Task) -> str:
+    """JSON."""
+    return msgspec.json.encode(task).decode()
+
+
+def decode_task(text: str) -> Task:
+    """Raises ValueError for what is none."""
+    decoded: Task = msgspec.json.decode(text, type=Task)
+    return decoded
