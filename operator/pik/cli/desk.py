@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pik.controller.cloud import Cloud
     from pik.controller.workshop import OpenStream, Workshop
     from pik.execution.stream import Stream
+    from pik.ports.inventory import Inventory
     from pik.ports.system import Clock, Entropy, Offload
 
 R = TypeVar("R", bound=Resource)
@@ -36,7 +37,8 @@ class NotInACluster(PikError):
 @dataclass(frozen=True, slots=True)
 class Desk:
     """`gateway`: base URL of a local mode that serves the folder now. `cluster`: where it is one, for what
-    only its operator may do to a stream."""
+    only its operator may do to a stream. `inventory`: what there is in a region that pik has made.
+    `endpoint`: of AWS, where that is not AWS itself."""
 
     shelf: Shelf
     cloud: Cloud
@@ -46,6 +48,8 @@ class Desk:
     offload: Offload
     gateway: str | None = None
     cluster: Console | None = None
+    inventory: Callable[[str | None], Inventory] | None = None
+    endpoint: str | None = None
 
     async def all(self, kind: type[R]) -> list[R]:
         """By namespace and name."""

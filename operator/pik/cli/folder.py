@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from pik.api.capture_stream import CaptureStream
 from pik.api.common import Resource
 from pik.api.manifests import Manifest
 from pik.cli.desk import Desk
 from pik.cli.handover import apply, patch
-from pik.cli.shelf import Applied, Item, NoSuchResource, Seen, one_of
+from pik.cli.shelf import Applied, Census, Item, NoSuchResource, Seen, one_of
 from pik.cli.where import InFolder
 from pik.local.state import Record, State
 
@@ -63,6 +64,9 @@ class FolderShelf:
 
     async def apply(self, manifest: Manifest) -> Applied:
         return Applied(*apply(self._state, manifest))
+
+    async def census(self) -> Census:
+        return Census(await self.items(CaptureStream), self._state.known_cluster(), None)
 
     async def standing(self) -> tuple[dict[str, Any], Sequence[str]]:
         self._state.check()
@@ -125,6 +129,8 @@ async def folder_desk(where: InFolder, endpoint_url: str | None) -> AsyncIterato
                 tools.entropy,
                 tools.work,
                 gateway=running.gateway if running else None,
+                inventory=tools.cloud.inventory,
+                endpoint=access.endpoint_url,
             )
         finally:
             for stream in workshop.opened():

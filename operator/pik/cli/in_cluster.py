@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pik.api.capture_stream import CaptureStream
 from pik.api.common import Resource
 from pik.api.manifests import Manifest
 from pik.api.validation import admit
 from pik.api.violations import InvalidManifest
 from pik.cli.desk import Desk
 from pik.cli.handover import NotAdmitted
-from pik.cli.shelf import Applied, Item, Seen, StillHeld, one_of
+from pik.cli.shelf import Applied, Census, Item, Seen, StillHeld, one_of
 from pik.cli.where import InCluster
 from pik.cluster.api import Object
 from pik.cluster.console import last_seen, managers, times_seen
@@ -34,10 +35,11 @@ class ClusterShelf:
     pause = 0.5
     worker = "does the operator run?"
 
-    def __init__(self, at: Session, *, everywhere: bool = False) -> None:
+    def __init__(self, at: Session, where: InCluster) -> None:
         self.console = at.console
         self._at = at
-        self._namespace = None if everywhere else at.namespace
+        self._asked = where.namespace
+        self._namespace = None if where.everywhere else at.namespace
 
     @property
     def place(self) -> str:
@@ -106,6 +108,16 @@ class ClusterShelf:
         versions = {one["metadata"]["resourceVersion"] for one in (before, after)}
         return Applied(key, "unchanged" if len(versions) == 1 else "configured")
 
+    async def census(self) -> Census:
+        """Of all namespaces, where the person may look at them: another one's stream may have what seems to
+        be nobody's."""
+        try:
+            found = await self.console.objects(CaptureStream, None)
+        except KubeDenied:
+            own = await self.console.objects(CaptureStream, self._at.namespace)
+            return Census([self._item(one) for one in own], None, self._at.namespace)
+        return Census([self._item(one) for one in found], None, self._asked)
+
     async def standing(self) -> tuple[dict[str, Any], Sequence[str]]:
         user = await self.console.user()
         document = {
@@ -135,7 +147,7 @@ class ClusterShelf:
 @asynccontextmanager
 async def cluster_shelf(where: InCluster) -> AsyncIterator[ClusterShelf]:
     with session(where.kubeconfig, where.context, where.namespace) as at:
-        yield ClusterShelf(at, everywhere=where.everywhere)
+        yield ClusterShelf(at, where)
 
 
 @asynccontextmanager
@@ -165,6 +177,8 @@ async def cluster_desk(where: InCluster, endpoint_url: str | None) -> AsyncItera
                     tools.entropy,
                     tools.work,
                     cluster=shelf.console,
+                    inventory=tools.cloud.inventory,
+                    endpoint=endpoint_url,
                 )
             finally:
                 for stream in workshop.opened():

@@ -54,6 +54,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "reindex": Entry("reindex", "Rebuild a stream's index from raw data alone."),
         "verify": Entry("verify", "Hold raw data against seals, manifest, index and its own hashes."),
         "seal": Entry("seal", "Add what is new to the chain of seals."),
+        "orphans": Entry("orphans", "Buckets and tables that no CaptureStream has any more."),
     },
     "In a cluster": {
         "operator": Entry("operator", "Reconcile the objects of a Kubernetes cluster."),

@@ -89,6 +89,15 @@ class Applied(NamedTuple):
     change: str
 
 
+class Census(NamedTuple):
+    """The CaptureStreams of a whole cluster. `cluster`: its name in owner records, where that is known
+    without them. `namespace`: the only one that is asked about, or that may be looked at; None: all."""
+
+    streams: Sequence[Item]
+    cluster: str | None
+    namespace: str | None
+
+
 class Shelf(Protocol):
     """`place`: what a person calls it. `pause`: seconds between two looks at it that are not too many.
 
@@ -135,6 +144,8 @@ class Shelf(Protocol):
     async def apply(self, manifest: Manifest) -> Applied:
         """Makes or changes an object. Raises `NotAdmitted`."""
         ...
+
+    async def census(self) -> Census: ...
 
     async def standing(self) -> tuple[dict[str, Any], Sequence[str]]:
         """Who is at work here: for programs, and as sentences."""

@@ -12,12 +12,14 @@ from pik.api.targets import S3Format, TargetType
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
+from pik.aws.inventory import AwsInventory
 from pik.aws.observing import AwsObserver
 from pik.aws.provisioner import AwsProvisioner
 from pik.aws.s3_objects import Lock, S3ObjectStore
 from pik.aws.sqs_sink import SQSSink
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.index import Index
+from pik.ports.inventory import Inventory
 from pik.ports.objects import ObjectStore
 from pik.ports.provisioning import StorageProvisioner
 from pik.ports.sinks import Sink
@@ -53,6 +55,12 @@ class AwsCloud:
 
     def provisioner(self, region: str | None) -> StorageProvisioner:
         return self._region(region).provisioner
+
+    def inventory(self, region: str | None) -> Inventory:
+        """What there is in the region that pik has made."""
+        there = self._region(region)
+        tagging = there.clients.client("resourcegroupstaggingapi")
+        return AwsInventory(there.s3, there.dynamodb, tagging, self._io)
 
     def objects(self, bucket: str, storage: Storage) -> ObjectStore:
         lock = storage.objectLock
@@ -97,6 +105,7 @@ class _Region:
     """One region's clients."""
 
     def __init__(self, clients: AwsClients, io: Offload, clock: Clock) -> None:
+        self.clients = clients
         self.s3 = clients.client("s3")
         self.dynamodb = clients.client("dynamodb")
         self.sqs = clients.client("sqs")

@@ -126,14 +126,18 @@ class State:
         if not ignore.exists():
             write_whole(ignore, _IGNORE)
 
+    def known_cluster(self) -> str | None:
+        """The cluster's name, where it has one already."""
+        name = read_if_there(self.root / "cluster")
+        return None if name is None else name.decode()
+
     def cluster(self, entropy: str) -> str:
         """The cluster's name; named with `entropy` (hex digits) the first time."""
-        path = self.root / "cluster"
-        name = read_if_there(path)
+        name = self.known_cluster()
         if name is None:
-            name = f"local-{entropy}".encode()
-            write_whole(path, name)
-        return name.decode()
+            name = f"local-{entropy}"
+            write_whole(self.root / "cluster", name.encode())
+        return name
 
     # objects
 

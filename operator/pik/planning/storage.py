@@ -7,6 +7,7 @@ tag that was taken out of the spec stays, since nothing says any more whose it w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -25,10 +26,11 @@ from pik.domain.errors import BucketTaken, DataLost, NoSuchBucket, OwnershipConf
 NONCURRENT_DAYS = 7  # that what was replaced or deleted by hand can be brought back
 _ABORT_UPLOAD_DAYS = 1
 _TAG_VALUE = 256  # characters
-_OWNER_TAG = "pik.dev/owner"
-_STREAM_TAG = "pik.dev/stream"
+OWNER_TAG = "pik.dev/owner"
+STREAM_TAG = "pik.dev/stream"
 _RETENTION_TAG = "pik.dev/retention-days"  # after how many days, at the earliest, entries of the table expire
 _FOR_GOOD = "none"
+_RULE = "pik:"  # what the ids of our lifecycle rules begin with
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -256,7 +258,7 @@ def table_differences(
     An absent table is made anew: all that it holds is rebuilt from raw. Raises `OwnershipConflict`,
     `Unusable`.
     """
-    tags = {**(spec.storage.tags or {}), **_owner_tags(names), _STREAM_TAG: stream_id}
+    tags = {**(spec.storage.tags or {}), **_owner_tags(names), STREAM_TAG: stream_id}
     if observed is None or not _lengthened(spec, observed):
         tags[_RETENTION_TAG] = _retention(spec)
     if observed is None:
@@ -265,7 +267,7 @@ def table_differences(
             Difference(table, "table", create),
             *table_differences(spec, names, table, stream_id, ObservedTable(tags=tags)),
         ]
-    holder = observed.tags.get(_STREAM_TAG)
+    holder = observed.tags.get(STREAM_TAG)
     if holder != stream_id:
         raise OwnershipConflict(
             f"the table {table} is "
@@ -349,9 +351,9 @@ def _rules(spec: CaptureStreamSpec, prefix: str) -> dict[str, LifecycleRule | No
     """Ours, by their ids. Only raw expires: records of generations and runs are kept for good."""
     days = spec.storage.retentionDays
     return {
-        f"pik:{prefix}": LifecycleRule(prefix, None, NONCURRENT_DAYS, _ABORT_UPLOAD_DAYS),
+        f"{_RULE}{prefix}": LifecycleRule(prefix, None, NONCURRENT_DAYS, _ABORT_UPLOAD_DAYS),
         # a day later than readers drop it, whatever their clocks say
-        f"pik:{prefix}raw": None if days is None else LifecycleRule(f"{prefix}raw/", days + 1, None, None),
+        f"{_RULE}{prefix}raw": None if days is None else LifecycleRule(f"{prefix}raw/", days + 1, None, None),
     }
 
 
@@ -362,8 +364,18 @@ def _is_ours(names: Names, observed: ObservedBucket) -> bool:
 
 
 def _owner_tags(names: Names) -> dict[str, str]:
-    owner = names.owner
-    return {_OWNER_TAG: owner if len(owner) <= _TAG_VALUE else sha256(owner.encode()).hexdigest()}
+    return {OWNER_TAG: owner_tag(names.owner)}
+
+
+def owner_tag(owner: str) -> str:
+    """A tag's value for an owner; for one that is too long its hash."""
+    return owner if len(owner) <= _TAG_VALUE else sha256(owner.encode()).hexdigest()
+
+
+def prefixes_of(rules: Mapping[str, LifecycleRule]) -> list[str]:
+    """The prefixes that streams have in a bucket, by the lifecycle rules that each of them has there."""
+    ids = (id_.removeprefix(_RULE) for id_ in rules if id_.startswith(_RULE))
+    return sorted(prefix for prefix in ids if prefix.endswith("/"))
 
 
 def _readable(text: str, length: int) -> str:
