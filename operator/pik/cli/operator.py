@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from pathlib import Path
@@ -67,9 +68,9 @@ from pik.cluster.settings import OperatorSettings
     "--identity",
     envvar="PIK_POD",
     show_envvar=True,
-    default=socket.gethostname,
-    show_default="host name",
-    help="Name of this replica in the Lease and in events.",
+    default=lambda: f"{socket.gethostname()}-{os.getpid()}",
+    show_default="host name and process id",
+    help="Name of this replica, such as its pod's: in the Lease and in events.",
 )
 @click.option(
     "--endpoint-url",

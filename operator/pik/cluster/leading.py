@@ -48,7 +48,8 @@ class Leadership:
         clock: Clock,
         timing: LeaseTiming | None = None,
     ) -> None:
-        """`identity`: of this process, newly for each start of it."""
+        """`identity`: of this replica. A process that takes a former one's place, as a pod's restarted
+        container does, may have its name, and leads at once: that one has ended."""
         self._api = api
         self._path = leases(namespace)
         self._name = name

@@ -102,7 +102,7 @@ async def operator(
             api,
             settings.namespace,
             settings.lease_name,
-            f"{settings.identity}_{entropy.hex(8)}",
+            settings.identity,
             clock,
             settings.lease,
         )

@@ -12,7 +12,7 @@ from pik.controller.world import Timing
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """`cluster`: the name of this cluster in owner records. `namespace`: the operator's own, where its Lease
-    is. `watch`: namespaces whose objects are reconciled; empty: all. `gateway`: base URL of the gateway's
+    is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled; empty: all. `gateway`: base URL of the gateway's
     Service; None: there is none. `memory`: DuckDB's limit for one plan, such as `512MB`. `cache`: directory
     for segments that are being read; empty: a temporary one. `grace`: seconds for what is under way when the
     process is told to stop."""
