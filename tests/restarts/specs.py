@@ -9,8 +9,8 @@ SOURCES = ("source-0", "source-1")
 _WINDOW = {"from": "2026-02-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"}
 
 
-def stream_spec(name: str, deletionPolicy: str = "Retain") -> Object:  # noqa: N803 - as in the manifest
-    return {"storage": {"prefix": name, "deletionPolicy": deletionPolicy}, "ingest": {"gateway": "Disabled"}}
+def stream_spec(name: str, policy: str = "Retain") -> Object:
+    return {"storage": {"prefix": name, "deletionPolicy": policy}, "ingest": {"gateway": "Disabled"}}
 
 
 def job_spec(source: str, queue: str) -> Object:

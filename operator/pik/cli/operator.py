@@ -13,7 +13,7 @@ import click
 from pik.aws.clients import AwsAccess
 from pik.cluster.api import configuration
 from pik.cluster.operator import operator
-from pik.cluster.settings import OperatorSettings
+from pik.cluster.settings import Executor, OperatorSettings
 
 
 @click.command("operator")
@@ -65,6 +65,15 @@ from pik.cluster.settings import OperatorSettings
     help="Objects that are worked on at the same time.",
 )
 @click.option(
+    "--executor",
+    envvar="PIK_EXECUTOR",
+    show_envvar=True,
+    type=click.Choice([each.value for each in Executor]),
+    default=Executor.IN_PROCESS.value,
+    show_default=True,
+    help="What runs replays and computes aggregates.",
+)
+@click.option(
     "--identity",
     envvar="PIK_POD",
     show_envvar=True,
@@ -93,6 +102,7 @@ def command(
     gateway_url: str | None,
     memory: str | None,
     workers: int,
+    executor: str,
     identity: str,
     endpoint_url: str | None,
     kubeconfig: Path | None,
@@ -110,6 +120,7 @@ def command(
         gateway=gateway_url.rstrip("/") if gateway_url else None,
         memory=memory,
         workers=workers,
+        executor=Executor(executor),
     )
     access = AwsAccess(endpoint_url=endpoint_url)
     asyncio.run(_until_signalled(settings, access, kubeconfig, context))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pik.cluster.leading import LeaseTiming
 from pik.controller.outcome import Backoff
 from pik.controller.world import Timing
 
 
+class Executor(StrEnum):
+    """What runs replays and computes aggregates: the operator's own process."""
+
+    IN_PROCESS = "InProcess"
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """`cluster`: the name of this cluster in owner records. `namespace`: the operator's own, where its Lease
-    is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled; empty: all. `gateway`: base URL of the gateway's
-    Service; None: there is none. `memory`: DuckDB's limit for one plan, such as `512MB`. `cache`: directory
-    for segments that are being read; empty: a temporary one. `grace`: seconds for what is under way when the
-    process is told to stop."""
+    is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled;
+    empty: all. `gateway`: base URL of the gateway's Service; None: there is none. `memory`: DuckDB's limit
+    for one plan, such as `512MB`. `cache`: directory for segments that are being read; empty: a temporary
+    one. `grace`: seconds for what is under way when the process is told to stop."""
 
     cluster: str
     namespace: str
@@ -25,6 +32,7 @@ class OperatorSettings:
     memory: str | None = None
     cache: str = ""
     workers: int = 8
+    executor: Executor = Executor.IN_PROCESS
     grace: float = 20.0
     lease_name: str = "pik-operator"
     lease: LeaseTiming = field(default_factory=LeaseTiming)
