@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from kubernetes.client import Configuration
@@ -19,8 +20,11 @@ from pik.cluster.api import KubeApi, Object
 from pik.cluster.events import EventRecorder
 from pik.cluster.gateway_probe import GatewayProbe
 from pik.cluster.handlers import Tell, Watching
+from pik.cluster.health import Health
 from pik.cluster.leading import Leadership
+from pik.cluster.metrics.registry import process_registry
 from pik.cluster.objects import ClusterObjects
+from pik.cluster.observing import OperatorObserver
 from pik.cluster.resync import Resync
 from pik.cluster.settings import OperatorSettings
 from pik.controller.aws_cloud import AwsCloud
@@ -34,6 +38,7 @@ from pik.controller.replay_runs import InProcessRuns
 from pik.controller.workshop import Workshop
 from pik.controller.world import World, always
 from pik.domain.errors import PikError
+from pik.gateway.server import serving
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +59,23 @@ class Operator:
     watching: Watching
     parts: list[asyncio.Task[None]] = field(default_factory=list)
 
+    def dead(self) -> list[str]:
+        """What has ended and should go on as long as the process: it has to be started anew."""
+        return [f"{part.get_name()} has ended" for part in self.parts if part.done()]
+
+    def unready(self) -> list[str]:
+        """Why it does not work, or could not take over: a replica that waits for its turn is ready."""
+        waits = [] if self.parts else ["it starts"]
+        begun = {part.get_name() for part in self.parts}
+        leads = [] if not self.leadership.leads or "workers" in begun else ["the objects are being listed"]
+        return [*self.dead(), *waits, *leads]
+
     async def run(self) -> None:
         """Until cancelled. Raises what ended a part: the process is then to be started anew, since a replica
         that has lost its lease or its watch must not go on."""
         async with asyncio.TaskGroup() as group:
             self.parts.append(group.create_task(self.watching.run(), name="watch"))
-            self.parts.append(group.create_task(self._lead(group), name="lead"))
+            await self._lead(group)
 
     async def _lead(self, group: asyncio.TaskGroup) -> None:
         await self.leadership.acquire()
@@ -97,7 +113,8 @@ async def operator(
         listening = _threads(stack, 2, "watch")
         api = KubeApi(configuration, asking, listening, _CONNECTIONS)
         cache = Path(settings.cache or stack.enter_context(tempfile.TemporaryDirectory(prefix="pik-")))
-        queue = WorkQueue(clock)
+        observer = OperatorObserver(process_registry(version("pipeline-investigation-kit")), clock, entropy)
+        queue = WorkQueue(clock, observer.queue)
         leadership = Leadership(
             api,
             settings.namespace,
@@ -113,7 +130,15 @@ async def operator(
                 manager.changed(key)
 
         objects = ClusterObjects(api, EventRecorder(api, clock, entropy, settings.identity), changed=changed)
-        cloud = AwsCloud(access, io=io, cpu=work, clock=clock, entropy=entropy, loopback=False)
+        cloud = AwsCloud(
+            access,
+            io=io,
+            cpu=work,
+            clock=clock,
+            entropy=entropy,
+            loopback=False,
+            observer=observer.aws,
+        )
         background = Background(queue.add)
         workshop = Workshop(cloud, clock=clock, entropy=entropy, offload=work, cache=cache, wake=queue.add)
         workshop.known_by(lambda key: objects.find(key) is not None)
@@ -139,8 +164,13 @@ async def operator(
             loopback=False,
             memory=settings.memory,
             timing=settings.timing,
+            observer=observer.streams,
         )
-        manager = Manager(objects, objects, reconcilers(world), queue, clock, entropy, settings.backoff)
+        manager = Manager(
+            objects, objects, reconcilers(world), queue, clock, entropy, settings.backoff, observer
+        )
+        observer.queue.watch(queue)
+        observer.leading(lambda: leadership.leads, dict)
         resync = Resync(
             api,
             objects,
@@ -151,6 +181,9 @@ async def operator(
         )
         watching = Watching(configuration, settings.watch, _told(objects))
         made = Operator(objects, manager, world, leadership, settings, resync, watching)
+        if settings.metrics_port is not None:
+            health = Health(observer.registry, work, live=made.dead, ready=made.unready)
+            await stack.enter_async_context(serving(health, settings.host, settings.metrics_port, grace=1.0))
         yield made
 
 

@@ -22,7 +22,8 @@ class OperatorSettings:
     is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled;
     empty: all. `gateway`: base URL of the gateway's Service; None: there is none. `memory`: DuckDB's limit
     for one plan, such as `512MB`. `cache`: directory for segments that are being read; empty: a temporary
-    one. `grace`: seconds for what is under way when the process is told to stop."""
+    one. `host`, `metrics_port`: where health and metrics are served; None: nowhere. `grace`: seconds for
+    what is under way when the process is told to stop."""
 
     cluster: str
     namespace: str
@@ -32,6 +33,8 @@ class OperatorSettings:
     memory: str | None = None
     cache: str = ""
     workers: int = 8
+    host: str = "127.0.0.1"
+    metrics_port: int | None = None
     executor: Executor = Executor.IN_PROCESS
     grace: float = 20.0
     lease_name: str = "pik-operator"
