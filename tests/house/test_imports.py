@@ -42,6 +42,13 @@ def test_importing_everything_opens_nothing_and_starts_no_thread() -> None:
     assert seen["threads"] == ["MainThread"]
 
 
+def test_an_operator_of_streams_loads_no_engine() -> None:
+    engines = {"pyarrow", "numpy", "pandas", "duckdb", "sqlglot", "uvicorn", "jsonschema", "cel"}
+    loaded = fresh("import sys\nimport pik.cluster.operator\nprint('LOADED', *sorted(sys.modules))")
+    modules = set(loaded.split("LOADED", 1)[1].split())
+    assert modules & engines == set()
+
+
 def test_help_imports_little() -> None:
     heavy = {"boto3", "botocore", "pyarrow", "duckdb", "pydantic", "sqlglot", "jsonschema", "rich", "uvicorn"}
     loaded = fresh(

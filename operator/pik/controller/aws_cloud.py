@@ -17,6 +17,7 @@ from pik.aws.observing import AwsObserver
 from pik.aws.provisioner import AwsProvisioner
 from pik.aws.s3_objects import Lock, S3ObjectStore
 from pik.aws.sqs_sink import SQSSink
+from pik.controller.engines import s3_sink
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.index import Index
 from pik.ports.inventory import Inventory
@@ -25,7 +26,6 @@ from pik.ports.provisioning import StorageProvisioner
 from pik.ports.sinks import Sink
 from pik.ports.system import Clock, Entropy, Offload
 from pik.sinks.http import HTTPSink
-from pik.sinks.s3 import S3Sink
 
 
 class AwsCloud:
@@ -89,7 +89,7 @@ class AwsCloud:
             case TargetType.S3:
                 place = urlsplit(target.address)
                 bucket = S3ObjectStore(self._region(None).s3, place.netloc, self._io, self._clock)
-                return S3Sink(bucket, place.path.strip("/"), target.format or S3Format.PARQUET, self._cpu)
+                return s3_sink(bucket, place.path.strip("/"), target.format or S3Format.PARQUET, self._cpu)
 
     def _region(self, name: str | None) -> _Region:
         if name not in self._regions:

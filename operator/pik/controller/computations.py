@@ -6,13 +6,13 @@ from __future__ import annotations
 from pik.api.aggregate_version import Difference
 from pik.api.conditions import Reason
 from pik.controller.background import Background
+from pik.controller.engines import compare, compute
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Stalled, Waiting
 from pik.controller.runs import Question
 from pik.domain.errors import NoSuchObject
 from pik.domain.instants import parse_instant
-from pik.execution.aggregate.answers import DifferenceRecord, compare
-from pik.execution.aggregate.compute import compute
+from pik.execution.aggregate.answers import DifferenceRecord
 from pik.execution.aggregate.records import Answer, read_answer
 
 _COMPUTE = "compute"  # the names of these works in the background

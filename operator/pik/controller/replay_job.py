@@ -16,10 +16,10 @@ from pik.api.replay_job import (
     RunStatus,
     StaleAction,
 )
+from pik.controller.engines import selector_of
 from pik.controller.faults import STALLED_AGAIN
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Stalled, Waiting
-from pik.controller.replay_runs import selector_of
 from pik.controller.runs import Run
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World

@@ -11,18 +11,16 @@ from pik.api.replay_job import ReplayJob
 from pik.api.targets import TargetType
 from pik.controller.background import Background
 from pik.controller.cloud import Cloud
+from pik.controller.engines import selector_of
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Waiting
 from pik.controller.runs import Run, Standing
 from pik.domain.errors import PikError
-from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.ledger import Progress, read_progress
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
 from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.shard import Tools
-from pik.execution.stream import Stream
-from pik.planning.expressions import guarded, parse_condition
 from pik.planning.replay.records import ChunkHead, End
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.sinks import Sink
@@ -153,8 +151,3 @@ class InProcessRuns:
         finally:
             for sink in sinks:
                 await sink.close()
-
-
-def selector_of(stream: Stream, memory: str | None) -> DuckDBSelector:
-    """Slices of the stream, with conditions as pik allows them. `memory`: DuckDB's limit."""
-    return DuckDBSelector(stream, lambda condition: guarded(parse_condition(condition)), memory)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pik.api.capture_stream import CaptureStream, CaptureStreamSpec, Toggle
 from pik.controller.cloud import Cloud
 from pik.controller.counting import Tally
+from pik.controller.engines import Codec
 from pik.controller.intake_rules import fingerprint_exclude, intake_rules
 from pik.controller.objects import ObjectKey, key_of
 from pik.domain.arrivals import Arrival, Rejection
@@ -19,7 +20,6 @@ from pik.execution.capture.answers import Answer
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
-from pik.execution.parquet import ParquetCodec
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication, Stream
 from pik.gateway.doors import Door
@@ -154,7 +154,7 @@ class Workshop:
             objects=objects,
             index=self._cloud.index(place.table, spec.storage),
             files=SegmentCache(objects, self._cache / place.stream_id, self._offload),
-            codec=ParquetCodec(),
+            codec=Codec(),
             clock=self._clock,
             entropy=self._entropy,
             offload=self._offload,

@@ -21,21 +21,21 @@ from pik.cluster.jobs.secrets import authorization_from
 from pik.cluster.jobs.task import AggregateTask, ReplayTask, StreamTask, Task
 from pik.cluster.jobs.verdicts import ExitCode, Verdict
 from pik.controller.aws_cloud import AwsCloud
+from pik.controller.engines import selector_of
 from pik.controller.faults import outcome_of
 from pik.controller.outcome import Stalled
-from pik.controller.replay_runs import selector_of
 from pik.domain.errors import Incomplete, NoSuchObject, OutOfMemory, OwnershipConflict, PikError
 from pik.domain.instants import parse_instant
 from pik.domain.layout import Layout
 from pik.execution.aggregate.answers import (
     Asking,
-    compare,
     find_answer,
     find_difference,
     keep_answer,
     keep_difference,
     read_definition,
 )
+from pik.execution.aggregate.comparing import compare
 from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer, read_answer
 from pik.execution.parquet import ParquetCodec

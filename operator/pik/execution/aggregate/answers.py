@@ -16,10 +16,8 @@ import msgspec
 import orjson
 
 from pik.api.aggregate_version import KnownBy
-from pik.domain.errors import AlreadyExists, Incomplete, NoSuchObject, Tampered
-from pik.execution.aggregate.differences import Change, difference
+from pik.domain.errors import AlreadyExists, NoSuchObject, Tampered
 from pik.execution.aggregate.records import Answer, AsOf, read_record
-from pik.execution.aggregate.repeats import repeated
 from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
 
@@ -85,26 +83,6 @@ async def find_answer(stream: Stream, asking: Asking) -> Answer | None:
         return None
     answered = msgspec.json.decode(stored.body, type=Answered)
     return Answer(await read_record(stream, answered.version), answered.as_of)
-
-
-async def compare(stream: Stream, before: Answer, after: Answer, memory: str | None) -> DifferenceRecord:
-    """Raises `Incomparable`, `Incomplete` where something that was kept of them is gone, and what `repeated`
-    does."""
-    try:
-        found = await difference(stream, before, after, memory)
-        duplicates = await repeated(stream, before, after, memory)
-    except NoSuchObject as error:
-        raise Incomplete(f"something that was kept of a version is gone: {error}") from error
-    return DifferenceRecord(
-        before=before.version,
-        after=after.version,
-        rows_changed=len(found.rows),
-        late=found.counts[Change.LATE],
-        duplicates=duplicates,
-        conflicts=found.counts[Change.CHANGED],
-        missing=found.counts[Change.MISSING],
-        new=found.counts[Change.NEW],
-    )
 
 
 async def keep_difference(stream: Stream, before: Answer, after: Answer, record: DifferenceRecord) -> None:

@@ -1,0 +1,76 @@
+"""The engines that read Parquet and run SQL (pyarrow, DuckDB, sqlglot), loaded at their first use, and only
+from here: a process that keeps streams and leaves the rest to others is without them half as large, and up
+in half the time. A test holds that nothing else of an operator loads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pik.api.aggregate_version import KnownBy
+from pik.api.targets import S3Format
+from pik.domain.arrivals import Row
+from pik.domain.instants import Instant
+from pik.domain.segments import SegmentHead
+from pik.execution.aggregate.answers import DifferenceRecord
+from pik.execution.aggregate.records import Answer
+from pik.execution.stream import Stream
+from pik.planning.definitions import Definition
+from pik.ports.objects import ObjectStore
+from pik.ports.selection import Selector
+from pik.ports.sinks import Sink
+from pik.ports.system import Offload
+
+
+class Codec:
+    """`ports.SegmentCodec`: that of `execution.parquet`."""
+
+    def encode(self, head: SegmentHead, rows: Sequence[Row]) -> bytes:
+        from pik.execution.parquet import ParquetCodec
+
+        return ParquetCodec().encode(head, rows)
+
+    def decode(self, body: bytes) -> tuple[SegmentHead, list[Row]]:
+        from pik.execution.parquet import ParquetCodec
+
+        return ParquetCodec().decode(body)
+
+
+def selector_of(stream: Stream, memory: str | None) -> Selector:
+    """Slices of the stream, with conditions as pik allows them. `memory`: DuckDB's limit."""
+    from pik.execution.replay.duckdb_selector import DuckDBSelector
+    from pik.planning.expressions import guarded, parse_condition
+
+    return DuckDBSelector(stream, lambda condition: guarded(parse_condition(condition)), memory)
+
+
+async def compute(
+    stream: Stream,
+    definition: Definition,
+    *,
+    namespace: str,
+    name: str,
+    known_by: KnownBy,
+    as_of: Instant | None,
+    memory: str | None,
+) -> Answer:
+    """`execution.aggregate.compute.compute`."""
+    from pik.execution.aggregate.compute import compute as compute_version
+
+    return await compute_version(
+        stream, definition, namespace=namespace, name=name, known_by=known_by, as_of=as_of, memory=memory
+    )
+
+
+async def compare(stream: Stream, before: Answer, after: Answer, memory: str | None) -> DifferenceRecord:
+    """`execution.aggregate.comparing.compare`."""
+    from pik.execution.aggregate.comparing import compare as compare_versions
+
+    return await compare_versions(stream, before, after, memory)
+
+
+def s3_sink(objects: ObjectStore, prefix: str, form: S3Format, offload: Offload) -> Sink:
+    """`sinks.s3.S3Sink`."""
+    from pik.sinks.s3 import S3Sink
+
+    return S3Sink(objects, prefix, form, offload)
