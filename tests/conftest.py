@@ -2,13 +2,16 @@
 
 - no marker: no socket at all (unix sockets only, which asyncio needs for itself);
 - `loopback`: sockets on this machine;
-- `emulator` (set on every test that uses the fixture of that name): loopback, and `AWS_ENDPOINT_URL`'s host.
+- `emulator` (set on every test that uses the fixture of that name): loopback, and `AWS_ENDPOINT_URL`'s host;
+- `cluster` (set on every test that uses a fixture of `clusters_for_tests.py`): loopback, and the host of
+  `KUBECONFIG`'s API server.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -16,9 +19,13 @@ import hypothesis
 import pytest
 import pytest_socket
 
+from cluster import kubeconfig
 from pik.local import emulator as embedded
 
-_LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+pytest_plugins = ["clusters_for_tests"]
+
+_LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
+_CLUSTER_FIXTURES = {"control_plane", "kube_namespace", "kubectl", "kube_api"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,18 +38,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "emulator" in getattr(item, "fixturenames", ()):
+        used = set(getattr(item, "fixturenames", ()))
+        if "emulator" in used:
             item.add_marker(pytest.mark.emulator)
+        if used & _CLUSTER_FIXTURES:
+            item.add_marker(pytest.mark.cluster)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    hosts: list[str | None] = []
     if item.get_closest_marker("emulator"):
-        given = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname
-        hosts = [*_LOOPBACK, given] if given else _LOOPBACK
-        pytest_socket.socket_allow_hosts(hosts, allow_unix_socket=True)
-    elif item.get_closest_marker("loopback"):
-        pytest_socket.socket_allow_hosts(_LOOPBACK, allow_unix_socket=True)
+        hosts += [*_LOOPBACK, urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname]
+    if item.get_closest_marker("cluster"):
+        given = os.environ.get("KUBECONFIG")
+        hosts += [*_LOOPBACK, kubeconfig.host(Path(given)) if given else None]
+    if item.get_closest_marker("loopback"):
+        hosts += _LOOPBACK
+    if hosts:
+        pytest_socket.socket_allow_hosts([host for host in hosts if host], allow_unix_socket=True)
     else:
         pytest_socket.disable_socket(allow_unix_socket=True)
 

@@ -6,7 +6,9 @@ connections. It blocks, so that every call runs in a pool of threads.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
@@ -151,8 +153,11 @@ class KubeApi:
             raise KubeUnavailable(f"the watch of {path} fell silent") from error
         except urllib3.exceptions.HTTPError as error:
             raise KubeUnavailable(f"the watch of {path} broke off: {error}") from error
+        except asyncio.CancelledError:
+            with suppress(RuntimeError):  # the answer ended just now
+                response.shutdown()  # wakes the thread that reads
+            raise
         finally:
-            response.shutdown()  # wakes the thread that reads, where the watch is given up
             response.close()
 
     async def _ask(
@@ -171,6 +176,10 @@ class KubeApi:
         response = self._open(method, path, query, body, content_type, _ANSWER_SECONDS)
         try:
             answer: Object = orjson.loads(response.data)
+        except urllib3.exceptions.HTTPError as error:
+            raise KubeUnavailable(f"{method} {path}: the answer broke off: {error}") from error
+        except orjson.JSONDecodeError as error:
+            raise KubeUnavailable(f"{method} {path}: the answer is not of an API server") from error
         finally:
             response.release_conn()
         return answer

@@ -1,0 +1,168 @@
+"""A cluster as tests and demos hold it: kubectl, people of their own, the audit log."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from cluster import audit, kubeconfig, programs, record
+from cluster.certificates import Authority
+from cluster.errors import ClusterFailed, CommandFailed
+from cluster.keeper import without_proxies
+
+SCRIPT = Path(__file__).parent.parent / "cluster.py"
+_START_SECONDS = 120.0
+_STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that is ready."""
+
+    kubeconfig: Path  # of an administrator
+    kubectl_program: Path
+    scratch: Path  # a directory for further kubeconfigs and caches
+    environ: Mapping[str, str] = field(repr=False)
+    audit_log: Path | None = None  # None: of a cluster that was given to us
+    pki: Path | None = None
+
+    def kubectl(
+        self, *words: str | Path, stdin: str | None = None, as_: Path | None = None, seconds: float = 120
+    ) -> str:
+        """What kubectl prints. `as_`: another kubeconfig. Raises `CommandFailed` with what it says."""
+        __tracebackhide__ = True
+        return run([self.kubectl_program, *words], self.environment(as_), stdin, seconds)
+
+    def environment(self, as_: Path | None = None) -> dict[str, str]:
+        """For a program that finds the cluster by `KUBECONFIG`."""
+        told = {"KUBECONFIG": str(as_ or self.kubeconfig), "KUBECACHEDIR": str(self.scratch / "kubectl")}
+        return {**without_proxies(self.environ), **told}
+
+    def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
+        """A kubeconfig of somebody, who has the rights that RBAC gives to this name and these groups."""
+        config = json.loads(self._told())
+        if self.pki is None:  # we cannot sign: act as
+            whoever = config["users"][0]["user"] | {"as": user, "as-groups": list(groups)}
+        else:
+            whoever = kubeconfig.with_certificate(Authority(self.pki).client(user, groups))
+        return self._written(config, whoever)
+
+    def kubeconfig_of(self, namespace: str, service_account: str) -> Path:
+        """A kubeconfig of a service account, by a token of its own that holds for an hour."""
+        token = self.kubectl("create", "token", service_account, "--namespace", namespace).strip()
+        return self._written(json.loads(self._told()), kubeconfig.with_token(token))
+
+    def requests(self, since: int = 0) -> Iterator[audit.Request]:
+        """What the audit log says since that many bytes. Raises `ClusterFailed` where there is none."""
+        return audit.read(self._log(), since)
+
+    def audited(self) -> int:
+        """Bytes of the audit log by now: for `requests`."""
+        return self._log().stat().st_size
+
+    def _log(self) -> Path:
+        if self.audit_log is None:
+            raise ClusterFailed("this cluster was given to us: we cannot read its audit log")
+        return self.audit_log
+
+    def _told(self) -> str:
+        return self.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json")
+
+    def _written(self, config: dict[str, object], whoever: Mapping[str, object]) -> Path:
+        users = config["users"]
+        name = users[0]["name"] if isinstance(users, list) else ""
+        path = self.scratch / f"{uuid4().hex}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config | {"users": [{"name": name, "user": whoever}]}))
+        return path
+
+
+@dataclass(frozen=True)
+class Started:
+    """A cluster that was started by this process, and ends with it at the latest."""
+
+    cluster: Cluster
+    keeper: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """Ends it and waits for that. Raises `ClusterFailed` where something went wrong over it."""
+        _end(self.keeper)
+        if self.keeper.returncode:
+            raise ClusterFailed(f"the cluster's keeper exited with {self.keeper.returncode}")
+
+
+def start(directory: Path, environ: Mapping[str, str]) -> Started:
+    """Starts a control plane in the empty `directory`. Raises `ClusterImpossible`, `ClusterFailed`."""
+    found = programs.find(programs.CONTROL_PLANE, environ)
+    scratch = directory / "scratch"
+    scratch.mkdir(parents=True)
+    output = directory / "keeper.log"
+    with output.open("wb") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, str(SCRIPT), "keep", "--pipe", str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environ),
+            start_new_session=True,  # Ctrl-C in the terminal is for us; it ends when we do
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while (told := record.read(directory)) is None:
+        if keeper.poll() is not None or time.monotonic() > deadline:
+            _end(keeper)
+            raise ClusterFailed(f"the cluster did not start:\n{output.read_text(errors='replace')[-4000:]}")
+        time.sleep(_POLL_SECONDS)
+    cluster = Cluster(
+        kubeconfig=Path(told.kubeconfig),
+        kubectl_program=found["kubectl"],
+        scratch=scratch,
+        environ=environ,
+        audit_log=Path(told.audit),
+        pki=Path(told.pki),
+    )
+    return Started(cluster, keeper)
+
+
+def given(kubeconfig_: Path, scratch: Path, environ: Mapping[str, str]) -> Cluster:
+    """A cluster that somebody else runs. Raises `ClusterImpossible` without kubectl."""
+    return Cluster(kubeconfig_, programs.find(["kubectl"], environ)["kubectl"], scratch, environ)
+
+
+def run(
+    command: Sequence[str | Path], environ: Mapping[str, str], stdin: str | None = None, seconds: float = 120
+) -> str:
+    """What a command prints. Raises `CommandFailed` with what it says where it does not succeed."""
+    __tracebackhide__ = True  # a failing test would print the environment
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(
+            words,
+            env=dict(environ),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(f"{' '.join(words)} took longer than {seconds:.0f} s") from error
+    if done.returncode:
+        raise CommandFailed(done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}")
+    return done.stdout
+
+
+def _end(keeper: subprocess.Popen[bytes]) -> None:
+    if keeper.stdin is not None:
+        keeper.stdin.close()
+    try:
+        keeper.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        keeper.kill()  # the kernel kills what it started
+        keeper.wait()

@@ -1,0 +1,124 @@
+"""Kubernetes for tests: a real API server, started once for the session, or the one of `KUBECONFIG`.
+
+Where it cannot run, the tests that need it are skipped with the reason and what to do about it; in CI
+(`CI=true`) that is an error. A test may use any number of namespaces; nothing but the CRDs is shared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import NoReturn, Protocol
+from uuid import uuid4
+
+import pytest
+
+from cluster import handle, kubeconfig
+from cluster.errors import ClusterImpossible
+from cluster.handle import Cluster
+from pik.aws.system import ThreadOffload
+from pik.cluster.api import KubeApi, configuration
+
+CRDS = Path(__file__).parent.parent / "crds"
+
+PRIVATE_RANGE = ip_network("198.18.0.0/15")  # for benchmarks, routed nowhere: clusters with a node are in it
+_THREADS = 8
+_WATCHES = 4
+
+
+class Kubectl(Protocol):
+    """`kubectl("get", "pods", "-n", namespace)`: what it prints. Raises `CommandFailed` with what it says."""
+
+    def __call__(
+        self, *words: str | Path, stdin: str | None = None, as_: Path | None = None, seconds: float = 120
+    ) -> str: ...
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with pik's CRDs: `KUBECONFIG`'s if that is set, else one of our own, of etcd, the API server
+    and the controller manager. It has no node: pods stay Pending (see `pod_cluster`).
+
+    `Cluster` has `kubeconfig`, `kubectl`, `kubeconfig_for(user, groups)`, `kubeconfig_of(namespace, service
+    account)`, and of our own cluster the audit log: `requests(since=audited())`.
+    """
+    directory = tmp_path_factory.mktemp("cluster")
+    given = os.environ.get("KUBECONFIG")
+    if given:
+        _check_given(kubeconfig.host(Path(given)))
+        cluster = handle.given(Path(given), directory, os.environ)
+        with_crds(cluster)
+        yield cluster
+        return
+    try:
+        started = handle.start(directory / "own", os.environ)
+    except ClusterImpossible as error:
+        impossible(error)
+    try:
+        with_crds(started.cluster)
+        yield started.cluster
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def kubectl(control_plane: Cluster) -> Kubectl:
+    """The real kubectl, as the administrator, or as whoever the kubeconfig `as_` names."""
+    return control_plane.kubectl
+
+
+@pytest.fixture
+def kube_namespace(control_plane: Cluster) -> Iterator[str]:
+    """A fresh namespace. It is deleted afterwards, and nobody waits for that."""
+    name = f"t-{uuid4().hex[:12]}"
+    # with its service account, which the controller manager would make a little later
+    made = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}},
+    ]
+    control_plane.kubectl(
+        "apply", "--server-side", "--force-conflicts", "-f", "-",
+        stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}),
+    )  # fmt: skip
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def kube_api(control_plane: Cluster) -> Iterator[KubeApi]:
+    """pik's own client, as the administrator."""
+    threads, watching = ThreadOffload(_THREADS), ThreadOffload(_WATCHES)
+    yield KubeApi(configuration(control_plane.kubeconfig), threads, watching, _THREADS)
+    threads.close()
+    watching.close()
+
+
+def with_crds(cluster: Cluster) -> None:
+    """Applies pik's CRDs and waits until they are served."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", CRDS)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", CRDS)
+
+
+def impossible(error: ClusterImpossible) -> NoReturn:
+    """Skips the test, or in CI fails it."""
+    if os.environ.get("CI") == "true":
+        raise error
+    pytest.skip(f"no Kubernetes here: {error}")
+
+
+def _check_given(host: str) -> None:
+    """Tests create and delete things: never by chance in a cluster that somebody needs."""
+    try:
+        address = ip_address(host)
+        is_ours = address.is_loopback or address in PRIVATE_RANGE
+    except ValueError:
+        is_ours = host == "localhost"
+    if not is_ours and os.environ.get("PIK_TEST_CLUSTER") != host:
+        pytest.fail(
+            f"KUBECONFIG names {host}, which is not this machine: the tests would write to it. Unset it "
+            f"for a cluster of our own, or say PIK_TEST_CLUSTER={host}",
+            pytrace=False,
+        )
