@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -14,13 +16,16 @@ import pytest
 
 from gateway.asgi import call
 from pik.domain.arrivals import Outcome
+from pik.domain.errors import Overloaded, PikError, Unavailable
 from pik.domain.intake import IntakeRules
+from pik.execution.capture.answers import Answer
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.reindex import reindex
 from pik.execution.retrying import Patience
 from pik.gateway.app import Gateway
+from pik.gateway.callers import Forbidden, Unauthenticated
 from pik.gateway.doors import Door
 from pik.gateway.server import CannotServe, serving
 from pik.planning.replay.records import RunRecord
@@ -254,3 +259,114 @@ async def test_it_serves_over_a_socket() -> None:
         with pytest.raises(CannotServe):
             async with serving(gateway, "127.0.0.1", int(url.rsplit(":", 1)[1])):
                 pass
+
+
+class Guard:
+    """An `Admission` that raises what it is told to."""
+
+    def __init__(self, error: PikError | None) -> None:
+        self.error = error
+        self.seen: list[bytes | None] = []
+
+    async def admit(self, authorization: bytes | None) -> None:
+        self.seen.append(authorization)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "header"),
+    [
+        (Unauthenticated("who?"), 401, ("www-authenticate", 'Bearer realm="pik"')),
+        (Forbidden("not you"), 403, None),
+        (Unavailable("nobody can tell"), 503, ("retry-after", "1")),
+        (Overloaded("too many", 3.0), 429, ("retry-after", "3")),
+    ],
+)
+def test_who_is_not_admitted_sends_nothing(
+    error: PikError, status: int, header: tuple[str, str] | None
+) -> None:
+    async def main() -> None:
+        world, gateway = await opened()
+        guard = Guard(error)
+        door = gateway._doors("default", "s")
+        assert door is not None
+        guarded = Gateway(lambda *_: replace(door, admission=guard))
+        response = await call(
+            guarded, EVENTS, json.dumps(EVENT).encode(), headers={"authorization": "Bearer x"}
+        )
+        assert (response.status, response.body["error"]["reason"]) == (status, type(error).__name__)
+        if header is not None:
+            assert response.headers[header[0]] == header[1]
+        assert guard.seen == [b"Bearer x"]
+        assert read_truth(world).rows == []
+        guard.error = None
+        assert (await call(guarded, EVENTS, json.dumps(EVENT).encode())).status == 200
+        assert guard.seen[-1] is None
+
+    run(main())
+
+
+@in_the_world
+async def test_a_gateway_that_drains_says_so_and_takes_what_comes() -> None:
+    _, gateway = await opened()
+    assert "connection" not in (await call(gateway, EVENTS, json.dumps(EVENT).encode())).headers
+    gateway.drain()
+    assert (await call(gateway, "/readyz", method="GET")).status == 503
+    assert (await call(gateway, "/healthz", method="GET")).status == 200
+    response = await call(gateway, EVENTS, json.dumps(EVENT).encode())
+    assert (response.status, response.headers["connection"]) == (200, "close")
+
+
+@in_the_world
+async def test_it_is_not_ready_before_it_knows_its_streams() -> None:
+    _, gateway = await opened()
+    ready = False
+    gateway = Gateway(gateway._doors, ready=lambda: ready)
+    assert (await call(gateway, "/readyz", method="GET")).status == 503
+    ready = True
+    assert (await call(gateway, "/readyz", method="GET")).status == 200
+
+
+class Heard:
+    """A `GatewayObserver`."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    @contextmanager
+    def request(self) -> Iterator[Heard]:
+        self.told.append(("begins",))
+        yield self
+        self.told.append(("ends",))
+
+    def to(self, namespace: str, name: str) -> None:
+        self.told.append(("to", namespace, name))
+
+    def took(self, size: int, answers: Sequence[Answer]) -> None:
+        self.told.append(("took", size, [answer.status.value for answer in answers]))
+
+    def failed(self, error: PikError) -> None:
+        self.told.append(("failed", type(error).__name__))
+
+    def answered(self, status: HTTPStatus) -> None:
+        self.told.append(("answered", status.value))
+
+
+@in_the_world
+async def test_what_is_answered_can_be_observed() -> None:
+    world, gateway = await opened()
+    heard = Heard()
+    gateway = Gateway(gateway._doors, observer=heard)
+    body = json.dumps(EVENT).encode()
+    await call(gateway, EVENTS, body)
+    await call(gateway, "/v1/streams/default/made-up/events", body)
+    world.table.drop()
+    await call(gateway, EVENTS, body)
+    await call(gateway, "/readyz", method="GET")
+    stream = ("to", "default", "s")
+    assert heard.told == [
+        *[("begins",), stream, ("took", len(body), ["ACCEPTED"]), ("answered", 200), ("ends",)],
+        *[("begins",), ("failed", "RequestRefused"), ("answered", 404), ("ends",)],
+        *[("begins",), stream, ("failed", "NotReady"), ("answered", 503), ("ends",)],
+    ]

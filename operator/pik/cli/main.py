@@ -58,6 +58,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
     },
     "In a cluster": {
         "operator": Entry("operator", "Reconcile the objects of a Kubernetes cluster."),
+        "gateway": Entry("gateway", "Take the events of a cluster's streams over HTTP."),
         "worker": Entry("worker", "Do a part of a replay or an aggregate, as a pod of the operator."),
     },
     "pik itself": {

@@ -22,6 +22,7 @@ from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication, Stream
+from pik.gateway.callers import Admission
 from pik.gateway.doors import Door
 from pik.ports.system import Clock, Entropy, Offload
 
@@ -73,7 +74,8 @@ class OpenStream:
 
 class Workshop:
     """`cache`: directory for segments as files. `wake`: called with the key of a stream that got its first
-    event. Belongs to one event loop."""
+    event. `admissions`: who may send events to a stream; whoever reaches this process, unless it says
+    otherwise. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -85,8 +87,10 @@ class Workshop:
         cache: Path,
         wake: Callable[[ObjectKey], None],
         settings: CaptureSettings | None = None,
+        admissions: Callable[[CaptureStream], Admission | None] = lambda _: None,
     ) -> None:
         self._cloud = cloud
+        self._admissions = admissions
         self._clock = clock
         self._entropy = entropy
         self._offload = offload
@@ -129,8 +133,12 @@ class Workshop:
             self._open[key] = there
         there.spec = spec
         wanted = takes_events and spec.ingest.gateway is Toggle.ENABLED
-        there.door = Door(intake_rules(spec), there.capture, self._claims, self._offload) if wanted else None
+        there.door = self._door(resource, there) if wanted else None
         return there
+
+    def _door(self, resource: CaptureStream, there: OpenStream) -> Door:
+        rules, admission = intake_rules(resource.spec), self._admissions(resource)
+        return Door(rules, there.capture, self._claims, self._offload, admission)
 
     async def close(self, key: ObjectKey) -> None:
         """Answers what was taken, and takes nothing more."""

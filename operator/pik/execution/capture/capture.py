@@ -75,6 +75,11 @@ class Capture:
         self._waiting += len(items)
         self._waiting_bytes += size
 
+    @property
+    def waiting(self) -> int:
+        """Events taken and not answered."""
+        return self._waiting
+
     async def drain(self) -> None:
         """Returns when everything that was taken has been answered."""
         while self._tasks:
