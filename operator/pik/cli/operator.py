@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
+from pik.cli.processes import process
 from pik.cluster.api import configuration
 from pik.cluster.operator import operator
 from pik.cluster.settings import Executor, OperatorSettings
@@ -94,6 +95,7 @@ from pik.cluster.settings import Executor, OperatorSettings
     help="Default: the pod's own service account, or KUBECONFIG.",
 )
 @click.option("--context", help="Context of the kubeconfig.")
+@process
 def command(
     *,
     cluster: str,
@@ -107,6 +109,8 @@ def command(
     endpoint_url: str | None,
     kubeconfig: Path | None,
     context: str | None,
+    host: str,
+    metrics_port: int | None,
 ) -> None:
     """Reconcile the CaptureStreams, ReplayJobs and AggregateVersions of a Kubernetes cluster.
 
@@ -120,6 +124,8 @@ def command(
         gateway=gateway_url.rstrip("/") if gateway_url else None,
         memory=memory,
         workers=workers,
+        host=host,
+        metrics_port=metrics_port,
         executor=Executor(executor),
     )
     access = AwsAccess(endpoint_url=endpoint_url)
