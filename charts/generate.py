@@ -1,7 +1,8 @@
 """Writes what of the chart follows from other files: `python charts/generate.py [--check]`.
 
 - templates/crds/*.yaml from the models: the CRDs, kept when the release is uninstalled;
-- the table of values in README.md from values.schema.json and values.yaml.
+- the table of values in README.md from values.schema.json and values.yaml;
+- argocd/argocd-cm.yaml, the patch that gives Argo CD the health of pik's kinds, from argocd/health.lua.
 
 With --check nothing is written, and the exit code is 1 where a file differs from what would be.
 """
@@ -19,6 +20,8 @@ from typing import Any
 import yaml
 
 from pik.api import generate
+from pik.api.common import GROUP
+from pik.api.kinds import KINDS
 
 CHART = Path(__file__).resolve().parent / "pik"
 _NAME = re.compile(r"^metadata:\n  name: \S+\n", re.MULTILINE)
@@ -72,6 +75,16 @@ def _values(
             yield place, known, default
 
 
+def health_patch() -> str:
+    """A patch of Argo CD's ConfigMap argocd-cm: one script for each kind."""
+    script = (CHART / "argocd" / "health.lua").read_text(encoding="utf-8")
+    lines = ["# Generated from health.lua by `python charts/generate.py`.", "data:"]
+    for kind in KINDS:
+        lines.append(f"  resource.customizations.health.{GROUP}_{kind}: |")
+        lines += [f"    {line}" if line else "" for line in script.splitlines()]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def files() -> Mapping[Path, str]:
     """Every generated file, as it should be."""
     readme = CHART / "README.md"
@@ -80,6 +93,7 @@ def files() -> Mapping[Path, str]:
             CHART / "templates" / "crds" / name: crd_template(text)
             for name, text in generate.rendered().items()
         },
+        CHART / "argocd" / "argocd-cm.yaml": health_patch(),
         readme: _TABLE.sub(
             lambda table: f"{table[1]}{values_table()}{table[2]}", readme.read_text(encoding="utf-8")
         ),
