@@ -35,7 +35,7 @@ def kstatus() -> KStatus:
 
 
 def _built() -> Path:
-    files = sorted(SOURCE.glob("*.go")) + [SOURCE / "go.mod", SOURCE / "go.sum"]
+    files = [*sorted(SOURCE.glob("*.go")), SOURCE / "go.mod", SOURCE / "go.sum"]
     digest = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pik" / "kstatus"
     program = cache / digest

@@ -54,7 +54,7 @@ class State:
 
 
 def states() -> Iterator[State]:
-    """Each kind in each outcome that its documentation has a reason for; new, and changed after it was done."""
+    """Each kind in each outcome that it has a documented reason for; new, and changed after it was done."""
     for kind, documented in REASONS.items():
         yield State(kind, None, Meaning.NEW, _manifest(_resource(kind)))
         for reason in dict.fromkeys(reason for reasons in documented.values() for reason in reasons):
