@@ -59,10 +59,17 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end }}
 
-{{/* Base URL of the gateway: how the operator asks it, and what status.ingestURL begins with. */}}
-{{- define "pik.gatewayURL" -}}
+{{/* Base URL of the gateway's Service. */}}
+{{- define "pik.gatewayService" -}}
 {{- $port := int .Values.gateway.service.port -}}
-{{- default (printf "http://%s-gateway.%s.svc%s" (include "pik.fullname" .) .Release.Namespace (ternary "" (printf ":%d" $port) (eq $port 80))) .Values.gateway.url -}}
+{{- $scheme := ternary "https" "http" (ne .Values.gateway.tls.secretName "") -}}
+{{- $usual := ternary 443 80 (eq $scheme "https") -}}
+{{- printf "%s://%s-gateway.%s.svc%s" $scheme (include "pik.fullname" .) .Release.Namespace (ternary "" (printf ":%d" $port) (eq $port $usual)) -}}
+{{- end }}
+
+{{/* Base URL under which producers reach the gateway. */}}
+{{- define "pik.gatewayURL" -}}
+{{- default (include "pik.gatewayService" .) .Values.gateway.url -}}
 {{- end }}
 
 {{/* "true" where the gateway asks the API server who calls, which is a right over the whole cluster. */}}
@@ -85,6 +92,10 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 - name: PIK_METRICS_PORT
   value: "8080"
+- name: PIK_LOG_LEVEL
+  value: {{ .Values.logs.level }}
+- name: PIK_LOG_FORMAT
+  value: {{ .Values.logs.format }}
 - name: PIK_ROLE_MAP
   value: /etc/pik/roles.yaml
 {{- with .Values.aws.region }}
