@@ -50,6 +50,13 @@ from pik.cluster.settings import Executor, OperatorSettings
     help="Base URL of the gateway that takes the streams' events.",
 )
 @click.option(
+    "--gateway-health-url",
+    envvar="PIK_GATEWAY_HEALTH_URL",
+    show_envvar=True,
+    metavar="URL",
+    help="Base URL of the gateway's health, where it is not that of its events, as behind an Ingress.",
+)
+@click.option(
     "--memory",
     envvar="PIK_MEMORY",
     show_envvar=True,
@@ -102,6 +109,7 @@ def command(
     namespace: str,
     watch_namespaces: str,
     gateway_url: str | None,
+    gateway_health_url: str | None,
     memory: str | None,
     workers: int,
     executor: str,
@@ -122,6 +130,7 @@ def command(
         identity=identity,
         watch=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
         gateway=gateway_url.rstrip("/") if gateway_url else None,
+        gateway_health=gateway_health_url.rstrip("/") if gateway_health_url else None,
         memory=memory,
         workers=workers,
         host=host,

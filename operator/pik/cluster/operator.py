@@ -144,7 +144,7 @@ async def operator(
         workshop.known_by(lambda key: objects.find(key) is not None)
         stack.push_async_callback(_close, workshop)
         stack.push_async_callback(background.close, settings.grace)
-        probe = GatewayProbe(settings.gateway, clock) if settings.gateway else None
+        probe = GatewayProbe(settings.gateway_health or settings.gateway, clock) if settings.gateway else None
         if probe is not None:
             stack.push_async_callback(probe.close)
         world = World(

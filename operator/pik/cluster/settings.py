@@ -20,16 +20,18 @@ class Executor(StrEnum):
 class OperatorSettings:
     """`cluster`: the name of this cluster in owner records. `namespace`: the operator's own, where its Lease
     is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled;
-    empty: all. `gateway`: base URL of the gateway's Service; None: there is none. `memory`: DuckDB's limit
-    for one plan, such as `512MB`. `cache`: directory for segments that are being read; empty: a temporary
-    one. `host`, `metrics_port`: where health and metrics are served; None: nowhere. `grace`: seconds for
-    what is under way when the process is told to stop."""
+    empty: all. `gateway`: base URL under which producers reach the gateway; None: there is none.
+    `gateway_health`: where its `/readyz` is; None: under the same. `memory`: DuckDB's limit for one plan,
+    such as `512MB`. `cache`: directory for segments that are being read; empty: a temporary one. `host`,
+    `metrics_port`: where health and metrics are served; None: nowhere. `grace`: seconds for what is under
+    way when the process is told to stop."""
 
     cluster: str
     namespace: str
     identity: str
     watch: tuple[str, ...] = ()
     gateway: str | None = None
+    gateway_health: str | None = None
     memory: str | None = None
     cache: str = ""
     workers: int = 8
