@@ -94,6 +94,20 @@ async def test_what_a_request_came_to(
 
 
 @pytest.mark.loopback
+@pytest.mark.parametrize(
+    ("left", "result"), [("{}", CallResult.OK), ('{"t": {"Keys": [{}]}}', CallResult.THROTTLED)]
+)
+async def test_items_by_table_are_no_answers_to_statements(
+    monkeypatch: pytest.MonkeyPatch, left: str, result: CallResult
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    body = f'{{"Responses": {{"t": [{{"pk": {{"S": "1"}}}}]}}, "UnprocessedKeys": {left}}}'
+    async with answering("200 OK", body) as endpoint:
+        told = await heard(endpoint, "dynamodb", "batch_get_item", RequestItems={})
+    assert told.calls == [("dynamodb", "BatchGetItem", result, 1)]
+
+
+@pytest.mark.loopback
 async def test_a_head_has_no_body_to_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     async with answering("404 Not Found", "") as endpoint:

@@ -81,15 +81,23 @@ _RESULTS: tuple[tuple[type[PikError], CallResult], ...] = (
 )
 
 
+def _is_partly_throttled(parsed: Any) -> bool:
+    """Whether a batch of DynamoDB's that was taken has parts that were not."""
+    if parsed.get("UnprocessedKeys") or parsed.get("UnprocessedItems"):
+        return True
+    parts = parsed.get("Responses")
+    if not isinstance(parts, list):
+        return False  # of a BatchGetItem these are items by table
+    codes = [part["Error"].get("Code", "") for part in parts if "Error" in part]
+    return any(isinstance(of_code(code, code), Throttled) for code in codes)
+
+
 def _result(parsed: Any, response: Any) -> CallResult:
     if response is None or parsed is None:
         return CallResult.UNANSWERED
     status = response["status_code"]
     if status < _REDIRECTION:
-        # a batch that was taken may have parts that were not
-        parts = (part.get("Error", {}).get("Code") for part in parsed.get("Responses", ()))
-        throttled = any(isinstance(of_code(code, code), Throttled) for code in parts if code)
-        return CallResult.THROTTLED if throttled else CallResult.OK
+        return CallResult.THROTTLED if _is_partly_throttled(parsed) else CallResult.OK
     code = parsed.get("Error", {}).get("Code", "")
     if code in _UNMET:
         return CallResult.UNMET
