@@ -72,7 +72,10 @@ class Console:
         meta = there["metadata"]
         selector = f"involvedObject.uid={meta['uid']}"
         listed = await list_all(self._api, events(meta["namespace"]), fieldSelector=selector)
-        return sorted(listed.objects, key=last_seen)
+        # of one second, which is all that most of them tell, by the order in which they were written
+        return sorted(
+            listed.objects, key=lambda event: (last_seen(event)[:19], int(event["metadata"]["resourceVersion"]))
+        )
 
     async def user(self) -> str:
         """The name that the API server knows the caller by."""
