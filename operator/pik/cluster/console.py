@@ -72,10 +72,7 @@ class Console:
         meta = there["metadata"]
         selector = f"involvedObject.uid={meta['uid']}"
         listed = await list_all(self._api, events(meta["namespace"]), fieldSelector=selector)
-        # of one second, which is all that most of them tell, by the order in which they were written
-        return sorted(
-            listed.objects, key=lambda event: (last_seen(event)[:19], int(event["metadata"]["resourceVersion"]))
-        )
+        return sorted(listed.objects, key=_order)
 
     async def user(self) -> str:
         """The name that the API server knows the caller by."""
@@ -132,6 +129,11 @@ class Console:
             if "metadata.uid" in str(error):
                 raise MadeAnew(f"{key} is another object of this name by now: look at it again") from error
             raise NotAllowed(_told(error)) from error
+
+
+def _order(event: Object) -> tuple[str, int]:
+    """Of one second, which is all that most of them tell, by the order in which they were written."""
+    return last_seen(event)[:19], int(event["metadata"]["resourceVersion"])
 
 
 def last_seen(event: Object) -> str:
