@@ -21,10 +21,10 @@ from pik.controller.workshop import Place, Workshop
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.stream import Stream
-from restarts.process import OperatorProcess
-from restarts.specs import is_true
+from running.process import OperatorProcess
+from running.specs import is_true
 
-PATIENCE = 240.0  # seconds, for anything
+PATIENCE = 120.0  # seconds, for anything
 _LOOK_UP = 0.1
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from pik.cluster.api import Object
 from pik.cluster.errors import KubeNotFound
-from restarts.process import OperatorProcess
-from restarts.scene import Scene, scene, until
-from restarts.specs import job_spec, stream_spec
+from running.process import OperatorProcess
+from running.scene import Scene, scene, until
+from running.specs import job_spec, stream_spec
 
 COUNT = 30
 

@@ -1,6 +1,6 @@
 """The operator is killed at random while objects are created, changed and deleted.
 
-python -m restarts.campaign --kubeconfig FILE --endpoint URL [--kills 50] [--objects 50] [--seed 1]
+python -m running.campaign --kubeconfig FILE --endpoint URL [--kills 50] [--objects 50] [--seed 1]
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from random import Random
 
 from pik.aws.system import SystemEntropy
 from pik.cluster.errors import KubeNotFound
-from restarts.check import Expected, Outcome, check
-from restarts.process import OperatorProcess
-from restarts.scene import Never, Scene, scene, until
-from restarts.specs import EVENTS, SOURCES, is_settled, job_spec, stream_spec, version_spec
+from running.check import Expected, Outcome, check
+from running.process import OperatorProcess
+from running.scene import Never, Scene, scene, until
+from running.specs import EVENTS, SOURCES, is_settled, job_spec, stream_spec, version_spec
 
 
 class Campaign:

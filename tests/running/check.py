@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from pik.cluster.api import Object
 from pik.execution.replay.ledger import read_ledger
-from restarts.scene import Scene
-from restarts.specs import EVENTS, is_true
+from running.scene import Scene
+from running.specs import EVENTS, is_true
 
 
 @dataclass(slots=True)

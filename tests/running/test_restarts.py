@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from restarts.campaign import campaign
+from running.campaign import campaign
 
 
 async def test_an_operator_that_is_killed_again_and_again_leaves_the_world_as_the_specs_say(
