@@ -42,6 +42,9 @@ class MemoryCloud:
     def __init__(self, clock: ManualClock) -> None:
         self.bucket, self.table, self._clock = MemoryBucket(), MemoryTable(), clock
 
+    def of(self, stream: CaptureStream) -> MemoryCloud:
+        return self
+
     def provisioner(self, region: str | None) -> StorageProvisioner:
         raise NotImplementedError
 

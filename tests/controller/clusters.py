@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pik.api.capture_stream import Storage
+from pik.api.capture_stream import CaptureStream, Storage
 from pik.api.conditions import ConditionType, condition_of, is_true
 from pik.api.kinds import AnyResource
 from pik.api.manifests import load_text
@@ -24,7 +24,8 @@ from pik.controller.replay_runs import InProcessRuns
 from pik.controller.workshop import OpenStream, Workshop
 from pik.controller.world import Timing, World
 from pik.domain.arrivals import Arrival
-from pik.domain.instants import parse_instant
+from pik.domain.errors import RoleNotAllowed, SelectorNotReadable
+from pik.domain.instants import Instant, parse_instant
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.retrying import Patience
 from pik.memory.index import MemoryIndex
@@ -39,7 +40,8 @@ TIMING = Timing(resync=600.0, counters=60.0, seals=300.0, orphans=3_600.0, rebui
 
 
 class MemoryCloud:
-    """`controller.cloud.Cloud`. `fault`: asked at every call, by the call's name, for an error to raise."""
+    """`controller.cloud.Cloud`. `fault`: asked at every call, by the call's name, for an error to raise.
+    `roles`: those that may be assumed, by role and namespace; work with each has a cloud of its own."""
 
     def __init__(self, account: MemoryAccount, clock: ManualClock) -> None:
         self.account = account
@@ -47,6 +49,7 @@ class MemoryCloud:
         self.answer: Answer = accept
         self.fault: Callable[[str], Exception | None] = lambda _: None
         self.calls: Counter[str] = Counter()
+        self.roles: dict[tuple[str, str], MemoryCloud] = {}
         self._clock = clock
 
     async def before(self, call: str) -> None:
@@ -55,6 +58,14 @@ class MemoryCloud:
         error = self.fault(call)
         if error is not None:
             raise error
+
+    def of(self, stream: CaptureStream) -> MemoryCloud:
+        role = stream.spec.roleARN
+        if role is None:
+            return self
+        if (role, stream.metadata.namespace) not in self.roles:
+            raise RoleNotAllowed(f"the map does not have {role}")
+        return self.roles[role, stream.metadata.namespace]
 
     def provisioner(self, region: str | None) -> MemoryProvisioner:
         return MemoryProvisioner(self.account, before=self.before)
@@ -69,6 +80,29 @@ class MemoryCloud:
         return MemorySink(self.target, answer=lambda message: self.answer(message), before=self.before)
 
 
+class Tenants:
+    """`ApprovalGuard` and `Namespaces`. `labels_of` None: they cannot be read."""
+
+    def __init__(self) -> None:
+        self.is_governed = True
+        self.labels_of: dict[str, dict[str, str]] | None = {}
+        self.error: Exception | None = None
+        self.asked: list[ObjectKey] = []
+
+    async def governed(self, job: ObjectKey) -> bool:
+        self.asked.append(job)
+        if self.error is not None:
+            raise self.error
+        return self.is_governed
+
+    async def labels(self, namespace: str) -> Mapping[str, str]:
+        if self.error is not None:
+            raise self.error
+        if self.labels_of is None:
+            raise SelectorNotReadable("of a namespaced installation")
+        return self.labels_of.get(namespace, {})
+
+
 class ObjectsInMemory:
     """`Objects` and `ObjectWriter`, with every status that was written."""
 
@@ -77,6 +111,7 @@ class ObjectsInMemory:
         self.written: list[tuple[ObjectKey, AnyStatus]] = []
         self.events: list[tuple[ObjectKey, ObjectEvent]] = []
         self.changed: Callable[[ObjectKey], None] = lambda _: None
+        self.now: Callable[[], Instant] = lambda: START
 
     def find(self, key: ObjectKey) -> AnyResource | None:
         return self.there.get(key)
@@ -105,7 +140,8 @@ class ObjectsInMemory:
 
     def mark_deleted(self, key: ObjectKey) -> None:
         resource = self.there[key]
-        meta = resource.metadata.model_copy(update={"deletionTimestamp": "2026-03-01T12:00:00Z"})
+        now = self.now()
+        meta = resource.metadata.model_copy(update={"deletionTimestamp": now.text})
         self.there[key] = resource.model_copy(update={"metadata": meta})  # type: ignore[assignment]
         self.changed(key)
 
@@ -119,6 +155,8 @@ class Cluster:
         self.account = account or MemoryAccount()
         self.cloud = MemoryCloud(self.account, self.clock)
         self.objects = ObjectsInMemory()
+        self.objects.now = self.clock.now
+        self.tenants = Tenants()
         self.name = name
         self.cache = cache
         self.gateway_is_up = True
@@ -156,6 +194,8 @@ class Cluster:
             gateway="http://127.0.0.1:8000",
             gateway_answers=self._gateway_answers,
             loopback=True,
+            approvals=self.tenants,
+            namespaces=self.tenants,
             timing=TIMING,
         )
         self.manager = Manager(

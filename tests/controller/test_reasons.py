@@ -17,8 +17,13 @@ from pik.domain.errors import (
     Denied,
     Fenced,
     Incomplete,
+    KubernetesRefused,
+    KubernetesUnavailable,
+    Queued,
+    SelectorNotReadable,
     TargetForbidden,
     Unavailable,
+    WorkerFailed,
 )
 from pik.memory.sink import DELIVERED
 from pik.planning.storage import ObservedBucket
@@ -123,6 +128,16 @@ async def buckets_of_others(cluster: Cluster) -> None:
     await cluster.settle()
 
 
+async def nobody_knows_who_sends(cluster: Cluster) -> None:
+    cluster.apply(STREAM + "  ingest: {auth: {type: TokenReview}}\n")
+    await cluster.settle()
+
+
+async def a_role_is_not_allowed(cluster: Cluster) -> None:
+    cluster.apply(STREAM + "  roleARN: arn:aws:iam::123456789012:role/theirs\n")
+    await cluster.settle()
+
+
 # ReplayJob
 
 
@@ -199,6 +214,23 @@ async def jobs_are_refused(cluster: Cluster) -> None:
     await cluster.settle()
 
 
+async def jobs_meet_a_cluster(cluster: Cluster) -> None:
+    await provisioned(cluster, STREAM + "  replayPolicy: {approval: Required}\n")
+    cluster.tenants.is_governed = False
+    cluster.apply(RUN)
+    cluster.apply(RUN.replace('/x"', '/x", secretRef: {name: s}').replace("again", "secret"))
+    await cluster.settle()
+    for error in (KubernetesUnavailable("away"), KubernetesRefused("no"), WorkerFailed("image"), Queued("q")):
+        cluster.tenants.error = error
+        cluster.apply(RUN.replace("again", type(error).__name__.lower()))
+        await cluster.settle()
+    cluster.tenants.error, cluster.tenants.labels_of = None, None
+    cluster.apply(STREAM + "  access: {from: Selector, selector: {matchLabels: {team: data}}}\n")
+    other = RUN.replace("{name: again}", "{name: again, namespace: other}")
+    cluster.apply(other.replace("{name: things}", "{name: things, namespace: default}"))
+    await cluster.settle()
+
+
 async def plans_change(cluster: Cluster) -> None:
     await provisioned(cluster)
     (things,) = cluster.objects.there
@@ -244,6 +276,20 @@ async def versions_wait(cluster: Cluster) -> None:
     await cluster.settle()
 
 
+async def versions_meet_a_cluster(cluster: Cluster) -> None:
+    access = "  access: {from: Selector, selector: {matchLabels: {team: data}}}\n"
+    await provisioned(cluster, STREAM + access)
+    other = VERSION.replace("{name: things}", "{name: things, namespace: default}")
+    for error in (
+        *(KubernetesUnavailable("away"), KubernetesRefused("no"), WorkerFailed("image"), Queued("q")),
+        SelectorNotReadable("of a namespaced installation"),
+    ):
+        cluster.tenants.error = error
+        name = type(error).__name__.lower()
+        cluster.apply(other.replace("{name: total}", f"{{name: {name}, namespace: other}}"))
+        await cluster.settle()
+
+
 async def versions_fail(cluster: Cluster) -> None:
     await provisioned(cluster)
     (things,) = cluster.objects.there
@@ -284,13 +330,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     drift_is_reported,
     data_is_lost,
     buckets_of_others,
+    nobody_knows_who_sends,
+    a_role_is_not_allowed,
     jobs_wait,
     jobs_succeed,
     jobs_are_interrupted,
     jobs_are_refused,
+    jobs_meet_a_cluster,
     plans_change,
     raw_goes,
     versions_wait,
+    versions_meet_a_cluster,
     versions_fail,
 )
 

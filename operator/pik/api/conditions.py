@@ -97,6 +97,11 @@ class Reason(Documented):
         "GatewayUnavailable",
         "The HTTP gateway does not answer at present: events cannot come in by it. It is looked at again.",
     )
+    KUBERNETES_UNAVAILABLE = (
+        "KubernetesUnavailable",
+        "The API server does not answer at present; it is tried again with backoff.",
+    )
+    QUEUED = "Queued", "Its pods wait for a queue system, such as Kueue, to let them begin."
     INCOMPLETE_READ = (
         "IncompleteRead",
         "Not everything that belongs to the window could be read; nothing is answered from a part of it.",
@@ -108,6 +113,34 @@ class Reason(Documented):
 
     # only a change from outside helps
     INVALID_SPEC = "InvalidSpec", "The spec asks for something that is not possible; the message says what."
+    ROLE_NOT_ALLOWED = (
+        "RoleNotAllowed",
+        "The administrator's map of roles does not have spec.roleARN for this namespace.",
+    )
+    AUTHENTICATION_UNAVAILABLE = (
+        "AuthenticationUnavailable",
+        "ingest.auth asks for callers to be known, which this gateway cannot do; it takes no events.",
+    )
+    KUBERNETES_REFUSED = (
+        "KubernetesRefused",
+        "The API server refuses what pik asks for: a right is missing, or the spec makes no valid pods.",
+    )
+    WORKER_FAILED = (
+        "WorkerFailed",
+        "The pods that do the work cannot be made, cannot start, or cannot work as they are set up.",
+    )
+    APPROVAL_POLICY_MISSING = (
+        "ApprovalPolicyMissing",
+        "The stream wants approval, and the admission policy that decides who may give it is not installed.",
+    )
+    SECRET_NOT_READABLE = (
+        "SecretNotReadable",
+        "The target wants a Secret that cannot be read where the events are sent, or lacks its keys.",
+    )
+    SELECTOR_NOT_READABLE = (
+        "SelectorNotReadable",
+        "The stream's `access` selects namespaces by labels, which this installation cannot read.",
+    )
     AWS_REFUSED = "AWSRefused", "AWS refuses the request: a permission or a quota is missing."
     BUCKET_NOT_FOUND = "BucketNotFound", "The bucket to be adopted does not exist."
     BUCKET_TAKEN = "BucketTaken", "The bucket's name belongs to another account, or to nobody who uses pik."
@@ -138,25 +171,32 @@ class Reason(Documented):
 
 
 _WAITING = (Reason.STREAM_NOT_FOUND, Reason.STREAM_NOT_READY)
+_IN_PODS = (Reason.KUBERNETES_UNAVAILABLE, Reason.QUEUED)
+_PODS_STALLED = (Reason.KUBERNETES_REFUSED, Reason.WORKER_FAILED)
 _RETRYING = (Reason.AWS_UNAVAILABLE, Reason.INCOMPLETE_READ, Reason.INTERNAL_ERROR)
 _STREAM_STALLED = (
     *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.BUCKET_NOT_FOUND, Reason.BUCKET_TAKEN),
-    *(Reason.OWNERSHIP_CONFLICT, Reason.DATA_LOST, Reason.DRIFT_REPORTED),
+    *(Reason.OWNERSHIP_CONFLICT, Reason.DATA_LOST, Reason.DRIFT_REPORTED, Reason.ROLE_NOT_ALLOWED),
 )
 _STREAM_RETRYING = (Reason.AWS_UNAVAILABLE, Reason.INTERNAL_ERROR)
 _STREAM_WAITING = (Reason.PROVISIONING, Reason.REINDEXING, Reason.GATEWAY_UNAVAILABLE)
 _RUN_STALLED = (
     *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.ACCESS_DENIED, Reason.POLICY_EXCEEDED),
     *(Reason.TARGET_FORBIDDEN, Reason.SELF_REPLAY, Reason.RUN_KEY_CONFLICT),
+    *(Reason.APPROVAL_POLICY_MISSING, Reason.SECRET_NOT_READABLE, Reason.SELECTOR_NOT_READABLE),
+    *_PODS_STALLED,
 )
-_RUN_RETRYING = (*_WAITING, *_RETRYING, Reason.TARGET_UNAVAILABLE)
+_RUN_RETRYING = (*_WAITING, *_RETRYING, *_IN_PODS, Reason.TARGET_UNAVAILABLE)
 _RUN_FAILED = (
     *(Reason.STALE_EVENTS, Reason.PLAN_CHANGED, Reason.TARGET_FAILED, Reason.RETRIES_EXHAUSTED),
     *(Reason.RAW_EXPIRED, Reason.RAW_CHANGED),
 )
 _RUN_SUCCEEDED = (Reason.SUCCEEDED, Reason.SUCCEEDED_WITH_FAILURES)
-_VERSION_STALLED = (Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.ACCESS_DENIED)
-_VERSION_RETRYING = (*_WAITING, Reason.COMPARISON_NOT_READY, *_RETRYING)
+_VERSION_STALLED = (
+    *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.ACCESS_DENIED, Reason.SELECTOR_NOT_READABLE),
+    *_PODS_STALLED,
+)
+_VERSION_RETRYING = (*_WAITING, Reason.COMPARISON_NOT_READY, *_RETRYING, *_IN_PODS)
 _VERSION_FAILED = (Reason.RAW_CHANGED, Reason.OUT_OF_MEMORY, Reason.QUERY_FAILED)
 
 _T = ConditionType
@@ -166,10 +206,10 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
             _T.READY: (
                 *(Reason.PROVISIONED, *_STREAM_WAITING, Reason.SUSPENDED),
                 *_STREAM_RETRYING,
-                *_STREAM_STALLED,
+                *(*_STREAM_STALLED, Reason.AUTHENTICATION_UNAVAILABLE),
             ),
             _T.RECONCILING: (*_STREAM_WAITING, *_STREAM_RETRYING),
-            _T.STALLED: _STREAM_STALLED,
+            _T.STALLED: (*_STREAM_STALLED, Reason.AUTHENTICATION_UNAVAILABLE),
             _T.STORAGE_READY: (Reason.PROVISIONED, *_STREAM_RETRYING, *_STREAM_STALLED),
             _T.INDEX_READY: (
                 *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.REINDEXING),
@@ -178,7 +218,7 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
             ),
             _T.GATEWAY_READY: (
                 *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.GATEWAY_UNAVAILABLE),
-                *(Reason.DISABLED, Reason.SUSPENDED, Reason.UNKNOWN),
+                *(Reason.AUTHENTICATION_UNAVAILABLE, Reason.DISABLED, Reason.SUSPENDED, Reason.UNKNOWN),
             ),
         },
         "ReplayJob": {
@@ -193,7 +233,10 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
             _T.RECONCILING: (Reason.PLANNING, Reason.RUNNING, *_RUN_RETRYING),
             _T.STALLED: (*_RUN_STALLED, *_RUN_FAILED),
             _T.PLANNED: (Reason.PLANNED, Reason.PLANNING),
-            _T.APPROVED: (Reason.APPROVED, Reason.WITHIN_POLICY, Reason.AWAITING_APPROVAL),
+            _T.APPROVED: (
+                *(Reason.APPROVED, Reason.WITHIN_POLICY, Reason.AWAITING_APPROVAL),
+                Reason.APPROVAL_POLICY_MISSING,
+            ),
             _T.SUSPENDED: (Reason.SUSPENDED,),
             _T.COMPLETE: (
                 *_RUN_SUCCEEDED,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 import msgspec
 from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
+    DeferredRefreshableCredentials,
+)
 from localstack_client.session import Session as LocalSession
 
 from pik.aws.observing import AwsObserver, observe
@@ -18,13 +26,23 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
+class AssumedRole(msgspec.Struct, frozen=True):
+    """A role that is assumed, by the credentials that there are without it. `session`: what CloudTrail calls
+    whoever works with it, 2 to 64 characters."""
+
+    arn: str
+    external_id: str
+    session: str
+
+
 class AwsAccess(msgspec.Struct, frozen=True):
-    """Which AWS, and how many calls at once."""
+    """Which AWS, with whose rights, and how many calls at once."""
 
     endpoint_url: str | None = None  # None: AWS itself; plain http: an emulator, with made-up credentials
     region: str | None = None  # None: that of the environment or profile
     connections: int = 32  # of each client; give its pool of threads as many
     emulated_account: str = "000000000000"
+    role: AssumedRole | None = None
 
     @property
     def is_emulator(self) -> bool:
@@ -38,7 +56,7 @@ class AwsClients:
     def __init__(self, access: AwsAccess, observer: AwsObserver | None = None) -> None:
         self._access = access
         self._observer = observer
-        self._session: Any = (
+        own: Any = (
             LocalSession(
                 aws_access_key_id=access.emulated_account,
                 localstack_host=urlsplit(access.endpoint_url or "").netloc,
@@ -47,6 +65,7 @@ class AwsClients:
             if access.is_emulator
             else boto3.Session(region_name=access.region)
         )
+        self._session: Any = own if access.role is None else self._assuming(own, access.role)
 
     @overload
     def client(self, service: Literal["s3"]) -> S3Client: ...
@@ -59,7 +78,7 @@ class AwsClients:
     def client(self, service: str) -> Any:
         """Raises ValueError where `AWS_ENDPOINT_URL` names another emulator than the one wanted."""
         wanted = self._access.endpoint_url
-        if self._access.is_emulator:
+        if self._access.is_emulator and self._access.role is None:
             client = self._session.client(service, config=self._config(service))
             if client.meta.endpoint_url != wanted:
                 raise ValueError(
@@ -70,6 +89,25 @@ class AwsClients:
         if self._observer is not None:
             observe(client, self._observer)
         return client
+
+    def _assuming(self, own: Any, role: AssumedRole) -> boto3.Session:
+        """A session whose credentials are those of the role: fetched at the first call, and again before they
+        expire."""
+
+        session = botocore.session.Session()
+        fetcher = AssumeRoleCredentialFetcher(
+            partial(
+                session.create_client,
+                region_name=own.region_name,
+                endpoint_url=self._access.endpoint_url,
+                config=self._config("sts"),
+            ),
+            own.get_credentials(),
+            role.arn,
+            extra_args={"RoleSessionName": role.session, "ExternalId": role.external_id},
+        )
+        session.register_component("credential_provider", CredentialResolver([_Assuming(fetcher)]))
+        return boto3.Session(botocore_session=session, region_name=own.region_name)
 
     def _config(self, service: str) -> Config:
         config = Config(
@@ -86,3 +124,16 @@ class AwsClients:
             # no proxy for loopback, whatever the environment says
             config = config.merge(Config(proxies={}, s3={"addressing_style": "path"}))
         return config
+
+
+class _Assuming(CredentialProvider):
+    """The only provider of a session that works with a role."""
+
+    METHOD = "assume-role"
+
+    def __init__(self, fetcher: AssumeRoleCredentialFetcher) -> None:
+        super().__init__()
+        self._fetcher = fetcher
+
+    def load(self) -> DeferredRefreshableCredentials:
+        return DeferredRefreshableCredentials(self._fetcher.fetch_credentials, self.METHOD)

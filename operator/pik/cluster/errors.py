@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pik.domain.errors import PikError
+from pik.domain.errors import KubernetesRefused, KubernetesUnavailable, PikError
 
 
 class KubeError(PikError):
     """An answer of the API server that is not success; the text is its own message."""
 
 
-class KubeUnavailable(KubeError):
+class KubeUnavailable(KubeError, KubernetesUnavailable):
     """It does not answer, is throttling, or met an error of its own: the same request may succeed later."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after  # seconds that it asked for
 
 
 class KubeNotFound(KubeError):
@@ -26,11 +22,11 @@ class KubeConflict(KubeError):
     owns; or one of this name is there already."""
 
 
-class KubeDenied(KubeError):
+class KubeDenied(KubeError, KubernetesRefused):
     """Authentication, RBAC or an admission policy refuses it. `reason`: of the answer's `status`."""
 
 
-class KubeInvalid(KubeError):
+class KubeInvalid(KubeError, KubernetesRefused):
     """The object is not one that the API server stores; the text has every cause."""
 
 

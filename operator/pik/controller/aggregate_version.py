@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pik.api.aggregate_version import AggregateVersion, AggregateVersionStatus
 from pik.api.conditions import Reason
+from pik.api.execution import AggregateExecution
 from pik.controller.objects import ObjectKey, key_of
-from pik.controller.outcome import Done, Pass, Stalled, Waiting
+from pik.controller.outcome import Done, EventType, ObjectEvent, Pass, Stalled, Waiting
 from pik.controller.replay_job import stream_of, waits_for_stream
 from pik.controller.runs import Question
 from pik.controller.workshop import OpenStream
@@ -30,13 +33,16 @@ async def reconcile_aggregate(resource: AggregateVersion, world: World) -> Pass:
     if isinstance(held, Waiting | Stalled):
         return Pass(status, held)
     _, opened = held
+    events: tuple[ObjectEvent, ...] = ()
     question = Question(resource, opened, definition_of(spec, opened.place.stream_id))
     if status.version is None or status.definitionHash != question.definition.hash:
         answer = await world.computations.answer(question)
         if isinstance(answer, Waiting | Stalled):
             return Pass(status, answer)
         status = _with_answer(status, opened, answer)
-    return await _compared(question, status, world)
+        events = _not_used(resource, world)
+    result = await _compared(question, status, world)
+    return replace(result, events=(*events, *result.events))
 
 
 async def _compared(question: Question, status: AggregateVersionStatus, world: World) -> Pass:
@@ -60,6 +66,15 @@ async def _compared(question: Question, status: AggregateVersionStatus, world: W
     if isinstance(found, Waiting | Stalled):
         return Pass(status, found)
     return Pass(status.model_copy(update={"difference": found}), Done(Reason.SUCCEEDED))
+
+
+def _not_used(resource: AggregateVersion, world: World) -> tuple[ObjectEvent, ...]:
+    """What is said where a spec describes pods and there are none."""
+    execution = resource.spec.execution
+    if execution is None or world.in_pods or execution == AggregateExecution(memory=execution.memory):
+        return ()
+    message = "of spec.execution memory alone is used: it is computed in pik's own process here"
+    return (ObjectEvent(EventType.NORMAL, "ExecutionNotUsed", message),)
 
 
 def _with_answer(

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pik.api.capture_stream import ObjectLockMode, Storage
+from pik.api.capture_stream import CaptureStream, ObjectLockMode, Storage
 from pik.api.targets import S3Format, TargetType
-from pik.aws.clients import AwsAccess, AwsClients
+from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
 from pik.aws.inventory import AwsInventory
@@ -18,7 +18,11 @@ from pik.aws.provisioner import AwsProvisioner
 from pik.aws.s3_objects import Lock, S3ObjectStore
 from pik.aws.sqs_sink import SQSSink
 from pik.controller.engines import s3_sink
+from pik.controller.roles import NoRoles, Roles
+from pik.domain.errors import SecretUnusable
+from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.spec import TargetAddress
+from pik.planning.roles import session_name
 from pik.ports.index import Index
 from pik.ports.inventory import Inventory
 from pik.ports.objects import ObjectStore
@@ -29,9 +33,12 @@ from pik.sinks.http import HTTPSink
 
 
 class AwsCloud:
-    """`io`: threads for AWS calls, `cpu`: for work. `loopback`: whether a replay may be sent to this machine.
+    """`io`: threads for AWS calls, `cpu`: for work. `loopback`: whether a replay may be sent to this machine,
+    `networks`: where none is sent to besides. `roles`: which streams have which role assumed for them.
     `observer`: is told of every request.
-    One set of clients for each region, made at first use. Belongs to one event loop."""
+
+    One set of clients for each region, and for each role of a namespace, made at first use. Belongs to one
+    event loop."""
 
     def __init__(
         self,
@@ -42,6 +49,8 @@ class AwsCloud:
         clock: Clock,
         entropy: Entropy,
         loopback: bool,
+        networks: ForbiddenNetworks = (),
+        roles: Roles | None = None,
         observer: AwsObserver | None = None,
     ) -> None:
         self._access = access
@@ -51,7 +60,29 @@ class AwsCloud:
         self._clock = clock
         self._entropy = entropy
         self._loopback = loopback
+        self._networks = networks
+        self._roles = roles or NoRoles()
         self._regions: dict[str | None, _Region] = {}
+        self._assuming: dict[AssumedRole, AwsCloud] = {}
+
+    def of(self, stream: CaptureStream) -> AwsCloud:
+        namespace, arn = stream.metadata.namespace, stream.spec.roleARN
+        grant = None if arn is None else self._roles.find(arn, namespace)
+        if grant is None:
+            return self
+        role = AssumedRole(grant.role_arn, grant.external_id, session_name(namespace))
+        if role not in self._assuming:
+            self._assuming[role] = AwsCloud(
+                msgspec.structs.replace(self._access, role=role),
+                io=self._io,
+                cpu=self._cpu,
+                clock=self._clock,
+                entropy=self._entropy,
+                loopback=self._loopback,
+                networks=self._networks,
+                observer=self._observer,
+            )
+        return self._assuming[role]
 
     def provisioner(self, region: str | None) -> StorageProvisioner:
         return self._region(region).provisioner
@@ -81,8 +112,14 @@ class AwsCloud:
     def sink(self, target: TargetAddress, authorization: Callable[[], str] | None = None) -> Sink:
         match target.type:
             case TargetType.HTTP:
+                if target.secret is not None and authorization is None:
+                    raise SecretUnusable(f"the Secret {target.secret} is not mounted here")
                 return HTTPSink(
-                    target.address, self._clock, loopback=self._loopback, authorization=authorization
+                    target.address,
+                    self._clock,
+                    loopback=self._loopback,
+                    networks=self._networks,
+                    authorization=authorization,
                 )
             case TargetType.SQS:
                 return SQSSink(self._region(None).sqs, self._io, target.address)

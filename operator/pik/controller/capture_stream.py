@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pik.api.capture_stream import (
+    AuthType,
     CaptureStream,
     CaptureStreamStatus,
     Counters,
-    DeletionPolicy,
     Drift,
     DriftAction,
     IndexStatus,
@@ -18,23 +18,22 @@ from pik.api.capture_stream import (
 from pik.api.common import StatusCondition
 from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition
 from pik.controller.faults import STALLED_AGAIN, outcome_of
+from pik.controller.naming import claimant_of, names_of
 from pik.controller.objects import ObjectKey, key_of
-from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Retry, Stalled, Waiting
+from pik.controller.outcome import Done, EventType, ObjectEvent, Pass, Retry, Stalled, Waiting
 from pik.controller.workshop import OpenStream, Place
 from pik.controller.world import World
-from pik.domain.errors import NoSuchTable, OwnershipConflict, PikError, Tampered, Unavailable
+from pik.domain.errors import NoSuchTable, PikError, Tampered, Unavailable
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.generations import newest_record
 from pik.execution.orphans import index_orphans
-from pik.execution.ownership import Claimant, OwnerRecord, claim, read_owner
+from pik.execution.ownership import OwnerRecord, claim, read_owner
 from pik.execution.reindex import Reindexed, reindex
 from pik.execution.seals import seal_segments
 from pik.planning.storage import (
     Difference,
-    Names,
     SetTableTags,
     bucket_differences,
-    bucket_name,
     longer_retention,
     plan,
     table_differences,
@@ -95,32 +94,6 @@ async def reconcile_stream(resource: CaptureStream, world: World) -> Pass:
         return await _fault(resource, world, told, _T.INDEX_READY, error)
 
 
-def wants_finalizer(resource: CaptureStream) -> bool:
-    """Whether its deletion removes anything outside of it."""
-    return resource.spec.storage.deletionPolicy is DeletionPolicy.DELETE
-
-
-async def finalize_stream(resource: CaptureStream, world: World) -> Outcome:
-    """What is to be done before the object may go. Only with deletionPolicy Delete anything is removed, and
-    only what pik made and this stream owns (law 9)."""
-    key = key_of(resource)
-    await world.background.stop(key)
-    await world.workshop.close(key)
-    stream_id, storage = resource.status.streamID, resource.status.storage
-    if resource.spec.storage.deletionPolicy is DeletionPolicy.RETAIN or stream_id is None or storage is None:
-        return Done(Reason.PROVISIONED)
-    names = _names(resource, world)
-    provisioner = world.cloud.provisioner(resource.spec.storage.region)
-    if await provisioner.bucket(names.bucket) is not None:
-        owner = await read_owner(world.cloud.objects(names.bucket, resource.spec.storage), names.prefix)
-        if owner is not None and owner.claimant != _claimant(resource, world):
-            raise OwnershipConflict(f"{names.bucket}/{names.prefix} belongs to {owner.claimant} now")
-    table = table_name(resource.spec, names.name, stream_id)
-    await provisioner.delete_table(table)
-    await provisioner.delete_bucket(names.bucket)
-    return Done(Reason.PROVISIONED)
-
-
 async def _suspended(resource: CaptureStream, world: World, told: _Told) -> Pass:
     """Nothing is taken and nothing set right; what is stored can be read."""
     status = resource.status
@@ -137,10 +110,11 @@ async def _storage(
 ) -> tuple[_Told, OwnerRecord, list[tuple[Difference, DriftAction]]]:
     """The bucket set right, and this stream its owner."""
     spec, status = resource.spec, resource.status
-    names = _names(resource, world)
-    claimant = _claimant(resource, world)
-    provisioner = world.cloud.provisioner(spec.storage.region)
-    objects = world.cloud.objects(names.bucket, spec.storage)
+    names = names_of(resource, world)
+    claimant = claimant_of(resource, world)
+    cloud = world.cloud.of(resource)
+    provisioner = cloud.provisioner(spec.storage.region)
+    objects = cloud.objects(names.bucket, spec.storage)
 
     async def claimed() -> OwnerRecord:
         return await claim(
@@ -183,9 +157,9 @@ async def _index(
 ) -> Pass:
     """The table set right and whole, and then the door open."""
     spec = resource.spec
-    names = _names(resource, world)
+    names = names_of(resource, world)
     table = table_name(spec, names.name, owner.stream_id)
-    provisioner = world.cloud.provisioner(spec.storage.region)
+    provisioner = world.cloud.of(resource).provisioner(spec.storage.region)
     observed = await provisioner.table(table)
     differences = table_differences(spec, names, table, owner.stream_id, observed)
     wanted = plan(spec, differences, settled=_is_settled(resource))
@@ -195,8 +169,11 @@ async def _index(
     longer = None if observed is None else longer_retention(spec, table, observed)
     told = told.having(index=IndexStatus(table=table), drift=_with_drift(resource.status, drift, told.now))
     events = _drift_events(resource.status, told.status)
+    unguarded = _unguarded(resource, world)
     opened = await world.workshop.open(
-        resource, Place(owner.stream_id, names.bucket, table, owner.epoch), takes_events=True
+        resource,
+        Place(owner.stream_id, names.bucket, table, owner.epoch),
+        takes_events=unguarded is None,
     )
     reported = [difference for difference, action in drift if action is DriftAction.REPORTED]
     if any(difference.field == "table" for difference in reported):
@@ -218,6 +195,8 @@ async def _index(
     events += await _tended(key_of(resource), opened, world, told.now)
     if reported:
         return Pass(told.status, _reported(reported), events)
+    if unguarded is not None:
+        return Pass(told.status, unguarded, events)
     gateway = condition_of(told.status.conditions, _T.GATEWAY_READY)
     if gateway is not None and gateway.reason == Reason.GATEWAY_UNAVAILABLE:
         return Pass(told.status, Waiting(Reason.GATEWAY_UNAVAILABLE, again=_GATEWAY_AGAIN), events)
@@ -262,8 +241,8 @@ async def _built(
 
     async def rebuild() -> Reindexed:
         table = opened.place.table
-        provisioner = world.cloud.provisioner(resource.spec.storage.region)
-        names = _names(resource, world)
+        provisioner = opened.cloud.provisioner(resource.spec.storage.region)
+        names = names_of(resource, world)
 
         async def ensure() -> None:
             there = await provisioner.table(table)
@@ -346,11 +325,28 @@ async def _with_gateway(resource: CaptureStream, world: World, told: _Told, *, t
     meta = resource.metadata
     url = f"{world.gateway}/v1/streams/{meta.namespace}/{meta.name}/events"
     told = told.having(ingestURL=url)
+    unguarded = _unguarded(resource, world)
+    if unguarded is not None:
+        told = told.having(ingestURL=None)
+        return told.condition(_T.GATEWAY_READY, False, unguarded.reason, unguarded.message)
     if not takes:
         return told.condition(_T.GATEWAY_READY, False, Reason.PROVISIONING, "it waits for the index")
     if not await world.gateway_answers():
         return told.condition(_T.GATEWAY_READY, False, Reason.GATEWAY_UNAVAILABLE)
     return told.condition(_T.GATEWAY_READY, True, Reason.PROVISIONED)
+
+
+def _unguarded(resource: CaptureStream, world: World) -> Stalled | None:
+    """Why events are not taken from anybody, where their senders have to be known and cannot be."""
+    ingest = resource.spec.ingest
+    wants = ingest.gateway is Toggle.ENABLED and ingest.auth.type is not AuthType.NONE
+    if not wants or world.gateway is None or world.knows_callers:
+        return None
+    message = (
+        f"ingest.auth wants {ingest.auth.type}, and this gateway cannot tell who sends: it takes no events. "
+        "Set ingest.auth.type to None, or capture by `pik import`"
+    )
+    return Stalled(Reason.AUTHENTICATION_UNAVAILABLE, message)
 
 
 async def _fault(
@@ -402,21 +398,6 @@ def _is_settled(resource: CaptureStream) -> bool:
         resource.status.streamID is not None
         and resource.status.observedGeneration == resource.metadata.generation
     )
-
-
-def _names(resource: CaptureStream, world: World) -> Names:
-    meta, spec = resource.metadata, resource.spec
-    return Names(
-        world.cluster,
-        meta.namespace,
-        meta.name,
-        bucket_name(spec, world.cluster, meta.namespace, meta.name),
-        f"{spec.storage.prefix}/",
-    )
-
-
-def _claimant(resource: CaptureStream, world: World) -> Claimant:
-    return Claimant(world.cluster, resource.metadata.namespace, resource.metadata.name)
 
 
 def _soonest(world: World) -> float:

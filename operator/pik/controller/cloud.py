@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pik.api.capture_stream import Storage
+from pik.api.capture_stream import CaptureStream, Storage
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.index import Index
 from pik.ports.objects import ObjectStore
@@ -15,6 +15,11 @@ from pik.ports.sinks import Sink
 class Cloud(Protocol):
     """One account. `region` None: that of pik's own configuration. Making a port calls nothing."""
 
+    def of(self, stream: CaptureStream) -> Cloud:
+        """With the rights that work for this stream has: those of its roleARN, or pik's own. The same object
+        as long as these are the same. Raises `RoleNotAllowed`."""
+        ...
+
     def provisioner(self, region: str | None) -> StorageProvisioner: ...
 
     def objects(self, bucket: str, storage: Storage) -> ObjectStore:
@@ -24,5 +29,6 @@ class Cloud(Protocol):
     def index(self, table: str, storage: Storage) -> Index: ...
 
     def sink(self, target: TargetAddress) -> Sink:
-        """A sink of its own, which the caller closes. Raises `Unusable` for a type that is not served."""
+        """A sink of its own, which the caller closes. Raises `Unusable` for a type that is not served, and
+        `SecretUnusable`."""
         ...

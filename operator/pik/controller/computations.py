@@ -14,6 +14,7 @@ from pik.domain.errors import NoSuchObject
 from pik.domain.instants import parse_instant
 from pik.execution.aggregate.answers import DifferenceRecord
 from pik.execution.aggregate.records import Answer, read_answer
+from pik.planning.memory import memory_limit
 
 _COMPUTE = "compute"  # the names of these works in the background
 _COMPARE = "compare"
@@ -37,7 +38,7 @@ class InProcessComputations:
                 name=meta.name,
                 known_by=spec.knownBy,
                 as_of=None if spec.asOf is None else parse_instant(spec.asOf),
-                memory=self._memory,
+                memory=self._limit(question),
             )
 
         computed = self._background.poll(question.key, _COMPUTE, question.definition.hash, work)
@@ -51,7 +52,7 @@ class InProcessComputations:
                 one = await read_answer(stream, before)
             except NoSuchObject:
                 return None
-            return in_numbers(await compare(stream, one, await read_answer(stream, own), self._memory))
+            return in_numbers(await compare(stream, one, await read_answer(stream, own), self._limit(question)))
 
         found = self._background.poll(question.key, _COMPARE, f"{before} {own}", work)
         if found is None:
@@ -59,6 +60,10 @@ class InProcessComputations:
         if found.value is None:
             raise NoSuchObject(f"there is no version {before[:12]}… in this stream")
         return found.value
+
+    def _limit(self, question: Question) -> str | None:
+        execution = question.resource.spec.execution
+        return memory_limit(None if execution is None else execution.memory, self._memory)
 
     async def halt(self, key: ObjectKey) -> None:
         await self._background.stop(key)

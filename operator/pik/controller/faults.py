@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pik.api.conditions import REASONS, ConditionType, Reason
-from pik.controller.outcome import Outcome, Retry, Stalled
+from pik.controller.outcome import Outcome, Retry, Stalled, Waiting
 from pik.domain import errors
 
 STALLED_AGAIN = 60.0
@@ -15,12 +15,18 @@ COMPUTED_AGAIN = 900.0
 _RETRIED: tuple[tuple[type[errors.PikError], Reason], ...] = (
     (errors.TargetUnavailable, Reason.TARGET_UNAVAILABLE),
     (errors.Unavailable, Reason.AWS_UNAVAILABLE),
+    (errors.KubernetesUnavailable, Reason.KUBERNETES_UNAVAILABLE),
     (errors.Incomplete, Reason.INCOMPLETE_READ),
     (errors.NotReady, Reason.STREAM_NOT_READY),
     (errors.NoSuchTable, Reason.STREAM_NOT_READY),
     (errors.Overloaded, Reason.STREAM_NOT_READY),
 )
 _STALLED: tuple[tuple[type[errors.PikError], Reason], ...] = (
+    (errors.RoleNotAllowed, Reason.ROLE_NOT_ALLOWED),
+    (errors.SelectorNotReadable, Reason.SELECTOR_NOT_READABLE),
+    (errors.SecretUnusable, Reason.SECRET_NOT_READABLE),
+    (errors.KubernetesRefused, Reason.KUBERNETES_REFUSED),
+    (errors.WorkerFailed, Reason.WORKER_FAILED),
     (errors.Denied, Reason.AWS_REFUSED),
     (errors.Refused, Reason.AWS_REFUSED),
     (errors.DataLost, Reason.DATA_LOST),
@@ -36,7 +42,6 @@ _STALLED: tuple[tuple[type[errors.PikError], Reason], ...] = (
     (errors.OutOfMemory, Reason.OUT_OF_MEMORY),
     (errors.RunKeyConflict, Reason.RUN_KEY_CONFLICT),
     (errors.TargetForbidden, Reason.TARGET_FORBIDDEN),
-    (errors.SecretUnusable, Reason.INVALID_SPEC),
     (errors.RawExpired, Reason.RAW_EXPIRED),
     (errors.Tampered, Reason.RAW_CHANGED),
 )
@@ -46,6 +51,8 @@ _COMPUTED = (Reason.QUERY_FAILED, Reason.RAW_CHANGED, Reason.OUT_OF_MEMORY)
 def outcome_of(error: errors.PikError, kind: str) -> Outcome:
     """What an error means for an object of this kind. An error that the kind documents no reason for is
     InternalError: it is tried again, and not taken for something that it is not."""
+    if isinstance(error, errors.Queued) and Reason.QUEUED in REASONS[kind][ConditionType.RECONCILING]:
+        return Waiting(Reason.QUEUED, str(error))
     for types, verdict in ((_STALLED, ConditionType.STALLED), (_RETRIED, ConditionType.RECONCILING)):
         for meaning, reason in types:
             if isinstance(error, meaning) and reason in REASONS[kind][verdict]:

@@ -21,13 +21,14 @@ from pik.ports.system import Clock, Entropy
 log = logging.getLogger(__name__)
 
 Reconcile = Callable[[AnyResource], Awaitable[Pass]]
-Finalize = Callable[[AnyResource], Awaitable[Outcome]]
+Finalize = Callable[[AnyResource], Awaitable[Pass]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcilers:
     """`reconcile`: one pass over an object. `holds`: whether its deletion has to wait for `finalize`.
-    `finalize`: what its deletion asks for; Done when it may go. `forget`: it is gone without either."""
+    `finalize`: what its deletion asks for; its outcome is Done when it may go. `forget`: it is gone without
+    either."""
 
     reconcile: Reconcile
     holds: Callable[[AnyResource], bool]
@@ -98,15 +99,7 @@ class Manager:
 
     async def _reconcile(self, resource: AnyResource) -> None:
         key = key_of(resource)
-        try:
-            result = await self.reconcilers.reconcile(resource)
-        except PikError as error:
-            result = Pass(resource.status, outcome_of(error, resource.KIND))
-        except Exception as error:  # the one place where a bug in a pass becomes a condition
-            log.exception("a pass over %s failed", key)
-            result = Pass(
-                resource.status, Retry(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:1000])
-            )
+        result = await self._result(resource, self.reconcilers.reconcile)
         self._failures[key] = self._failures[key] + 1 if isinstance(result.outcome, Retry) else 0
         settlement = self._settle(resource, result)
         before = self.outcomes.get(key)
@@ -126,22 +119,35 @@ class Manager:
 
     async def _finalize(self, resource: AnyResource) -> None:
         key = key_of(resource)
-        try:
-            outcome = await self.reconcilers.finalize(resource)
-        except PikError as error:
-            outcome = outcome_of(error, resource.KIND)
-        self.outcomes[key] = outcome
-        if isinstance(outcome, Done):
+        result = await self._result(resource, self.reconcilers.finalize)
+        self.outcomes[key] = result.outcome
+        if isinstance(result.outcome, Done):
+            if result.events:
+                await self.writer.record(resource, result.events)
             await self.writer.finalized(resource)
-            self.observer.passed(resource, resource.status, outcome)
+            self.observer.passed(resource, resource.status, result.outcome)
             await self._gone(key)
             return
         self._failures[key] += 1
-        settlement = self._settle(resource, Pass(resource.status, outcome))
+        settlement = self._settle(resource, result)
         await self.writer.write_status(resource, settlement.status)
-        self.observer.passed(resource, settlement.status, outcome)
+        self.observer.passed(resource, settlement.status, result.outcome)
+        if settlement.events:
+            await self.writer.record(resource, settlement.events)
         if settlement.requeue_after is not None:
             self.queue.add_after(key, settlement.requeue_after)
+
+    async def _result(self, resource: AnyResource, work: Reconcile) -> Pass:
+        """What the work comes to, whatever it raises."""
+        try:
+            return await work(resource)
+        except PikError as error:
+            return Pass(resource.status, outcome_of(error, resource.KIND))
+        except Exception as error:  # the one place where a bug in a pass becomes a condition
+            log.exception("a pass over %s failed", key_of(resource))
+            return Pass(
+                resource.status, Retry(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:1000])
+            )
 
     async def _gone(self, key: ObjectKey) -> None:
         await self.reconcilers.forget(key)

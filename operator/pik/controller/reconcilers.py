@@ -8,10 +8,11 @@ from pik.api.conditions import Reason
 from pik.api.kinds import AnyResource
 from pik.api.replay_job import ReplayJob
 from pik.controller.aggregate_version import reconcile_aggregate
-from pik.controller.capture_stream import finalize_stream, reconcile_stream, wants_finalizer
+from pik.controller.capture_stream import reconcile_stream
+from pik.controller.deletion import finalize_stream, wants_finalizer
 from pik.controller.manager import Reconcilers
 from pik.controller.objects import ObjectKey, key_of
-from pik.controller.outcome import Done, Outcome, Pass
+from pik.controller.outcome import Done, Pass
 from pik.controller.replay_job import finalize_replay, reconcile_replay
 from pik.controller.world import World
 
@@ -28,15 +29,15 @@ def reconcilers(world: World) -> Reconcilers:
             case AggregateVersion():
                 return await reconcile_aggregate(resource, world)
 
-    async def finalize(resource: AnyResource) -> Outcome:
+    async def finalize(resource: AnyResource) -> Pass:
         match resource:
             case CaptureStream():
                 return await finalize_stream(resource, world)
             case ReplayJob():
-                return await finalize_replay(resource, world)
+                return Pass(resource.status, await finalize_replay(resource, world))
             case AggregateVersion():
                 await world.computations.halt(key_of(resource))
-                return Done(Reason.SUCCEEDED)
+                return Pass(resource.status, Done(Reason.SUCCEEDED))
 
     async def forget(key: ObjectKey) -> None:
         await world.background.stop(key)

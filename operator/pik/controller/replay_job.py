@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pik.api.capture_stream import AccessFrom, Approval, CaptureStream, ReplayPolicy
+from pik.api.capture_stream import Access, AccessFrom, Approval, CaptureStream, ReplayPolicy
 from pik.api.conditions import ConditionType, Reason, condition_of, with_condition, without_condition
 from pik.api.replay_job import (
     Failure,
@@ -27,6 +27,7 @@ from pik.domain.instants import parse_instant
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.dry_run import dry_run
 from pik.execution.replay.runs import begin_run, read_end, read_plan, read_record, run_keys, same_run
+from pik.planning.access import selects
 from pik.planning.replay.estimate import (
     duration_text,
     estimated_cost,
@@ -122,13 +123,22 @@ async def waits_for_stream(
     stream = world.objects.find(key)
     if not isinstance(stream, CaptureStream):
         return Waiting(Reason.STREAM_NOT_FOUND, f"there is no {key}", on=key)
-    if stream.spec.access.from_ is AccessFrom.SAME and key.namespace != namespace:
-        message = f"access of {key} allows its own namespace only, and this is {namespace}"
-        return Stalled(Reason.ACCESS_DENIED, message, on=key)
+    if key.namespace != namespace and (denied := await _denied(stream.spec.access, namespace, world)):
+        message = f"access of {key} allows {denied}, and this is {namespace}"
+        # labels of a namespace change without its objects being told
+        return Stalled(Reason.ACCESS_DENIED, message, on=key, again=STALLED_AGAIN)
     opened = world.workshop.find(key)
     if opened is None or not opened.whole:
         return Waiting(Reason.STREAM_NOT_READY, f"{key} is not ready", on=key)
     return stream, opened
+
+
+async def _denied(access: Access, namespace: str, world: World) -> str | None:
+    """What the owner allows instead of this other namespace; None where it is allowed."""
+    if access.from_ is AccessFrom.SELECTOR and access.selector is not None:
+        chosen = selects(access.selector, await world.namespaces.labels(namespace))
+        return None if chosen else "its own namespace and those that its selector selects"
+    return None if access.from_ is AccessFrom.ALL else "its own namespace only"
 
 
 async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
@@ -136,11 +146,13 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     resource, world = job.resource, job.world
     spec = resource.spec
     status = status.model_copy(update={"run": None, "progress": None, "failures": ()})
-    refused = spec_refusals(job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback)
+    refused = spec_refusals(
+        job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback, networks=world.networks
+    )
     if refused:
         return Pass(status, _refusal(job, refused[0]))
     if (impossible := world.runs.refusal(resource)) is not None:
-        return Pass(status, Stalled(Reason.INVALID_SPEC, impossible))
+        return Pass(status, _refusal(job, impossible))
     making = world.background.is_known(job.key, _PLAN)
     plan = None if making else await _shown_plan(job, status)
     if plan is None:
@@ -153,7 +165,9 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     refused = plan_refusals(job.policy, plan, spec.approval)
     awaiting = [refusal for refusal in refused if refusal.reason is Reason.AWAITING_APPROVAL]
     others = [refusal for refusal in refused if refusal not in awaiting]
-    status = _with_approval(job, status, awaiting=bool(awaiting))
+    ungoverned = await _ungoverned(job)
+    status = _with_approval(job, status, awaiting=bool(awaiting), governed=ungoverned is None)
+    others += [ungoverned] if ungoverned is not None else []
     if spec.mode is Mode.DRY_RUN:
         outlook = f"; a run would be refused: {others[0].message}" if others else ""
         return Pass(status, Waiting(Reason.PLANNED, _matched(plan) + outlook))
@@ -178,12 +192,27 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     )
     status = status.model_copy(update={"progress": ProgressStatus(skippedDuplicates=plan.measure.repeats)})
     begun = await _run(job, status, record)
-    events = (
-        (ObjectEvent(EventType.NORMAL, "Approved", f"{by} approved plan {plan.hash[:12]}…"),)
-        if by is not None
-        else ()
-    )
+    events = []
+    if by is not None:
+        events.append(ObjectEvent(EventType.NORMAL, "Approved", f"{by} approved plan {plan.hash[:12]}…"))
+    if spec.execution is not None and not world.in_pods:
+        message = "spec.execution is of pods, and events are sent from pik's own process here"
+        events.append(ObjectEvent(EventType.NORMAL, "ExecutionNotUsed", message))
     return Pass(begun.status, begun.outcome, (*events, *begun.events), begun.expired)
+
+
+async def _ungoverned(job: _Job) -> Refusal | None:
+    """Why an approval counts for nothing here: whoever may change the job could have written it."""
+    spec = job.resource.spec
+    if job.policy.approval is not Approval.REQUIRED or (spec.mode is Mode.DRY_RUN and spec.approval is None):
+        return None
+    if await job.world.approvals.governed(job.key):
+        return None
+    return Refusal(
+        Reason.APPROVAL_POLICY_MISSING,
+        f"stream {job.spec.stream} wants the plan approved, and nothing decides who may do that here: the "
+        "ValidatingAdmissionPolicy pik-replayjob-approval is not installed",
+    )
 
 
 async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
@@ -350,9 +379,10 @@ def _may_go_on(job: _Job) -> bool:
 
 
 def _refusal(job: _Job, refusal: Refusal) -> Stalled:
-    """It heals when the job or its stream's policy changes."""
+    """It heals when the job or its stream's policy changes, or what is missing is installed."""
     stream = ObjectKey(CaptureStream.KIND, job.opened.stream.namespace, job.opened.stream.name)
-    return Stalled(refusal.reason, refusal.message, on=stream)
+    again = STALLED_AGAIN if refusal.reason is Reason.APPROVAL_POLICY_MISSING else None
+    return Stalled(refusal.reason, refusal.message, on=stream, again=again)
 
 
 def _matched(plan: ReplayPlan) -> str:
@@ -366,9 +396,13 @@ def _addresses(job: _Job) -> StreamAddresses:
     return StreamAddresses((url,) if gateway else (), job.opened.place.bucket, stream.layout.prefix)
 
 
-def _with_approval(job: _Job, status: ReplayJobStatus, *, awaiting: bool) -> ReplayJobStatus:
+def _with_approval(
+    job: _Job, status: ReplayJobStatus, *, awaiting: bool, governed: bool = True
+) -> ReplayJobStatus:
     if job.policy.approval is not Approval.REQUIRED:
         return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY)
+    if not governed:
+        return job.told(status, _T.APPROVED, False, Reason.APPROVAL_POLICY_MISSING)
     if awaiting:
         return job.told(status, _T.APPROVED, False, Reason.AWAITING_APPROVAL)
     return job.told(status, _T.APPROVED, True, Reason.APPROVED)

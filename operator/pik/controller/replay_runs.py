@@ -21,6 +21,7 @@ from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
 from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.shard import Tools
+from pik.planning.replay.policy import Refusal
 from pik.planning.replay.records import ChunkHead, End
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.sinks import Sink
@@ -83,8 +84,15 @@ class InProcessRuns:
         self._lease_holder = lease_holder
         self._watches: dict[str, Watch] = {}
 
-    def refusal(self, resource: ReplayJob) -> str | None:  # noqa: ARG002
-        return None
+    def refusal(self, resource: ReplayJob) -> Refusal | None:
+        http = resource.spec.target.http
+        if http is None or http.secretRef is None:
+            return None
+        return Refusal(
+            Reason.SECRET_NOT_READABLE,
+            f"target.http.secretRef names the Secret {http.secretRef.name}, and events are sent from pik's "
+            "own process here, which reads no Secrets",
+        )
 
     async def ensure(self, run: Run) -> Standing:
         watch = self._watches.get(run.id)
@@ -133,9 +141,10 @@ class InProcessRuns:
     async def _execute(self, run: Run, watch: Watch) -> End | None:
         sinks: list[Sink] = []
         try:
-            sinks.append(self._cloud.sink(run.spec.target))
+            cloud = run.opened.cloud
+            sinks.append(cloud.sink(run.spec.target))
             if run.spec.dead_letter is not None:
-                sinks.append(self._cloud.sink(TargetAddress(TargetType.SQS, run.spec.dead_letter)))
+                sinks.append(cloud.sink(TargetAddress(TargetType.SQS, run.spec.dead_letter)))
             tools = Tools(
                 selector=selector_of(run.opened.stream, self._memory),
                 sink=sinks[0],

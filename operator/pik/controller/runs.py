@@ -17,6 +17,7 @@ from pik.execution.aggregate.records import Answer
 from pik.execution.replay.ledger import Progress
 from pik.planning.definitions import Definition
 from pik.planning.replay.pace import EffectivePace
+from pik.planning.replay.policy import Refusal
 from pik.planning.replay.records import End, RunRecord
 from pik.planning.replay.spec import ReplaySpec
 
@@ -53,7 +54,7 @@ class Standing:
 class Runs(Protocol):
     """Executes runs of replays. That a run happens once does not hang on it (pik.execution.replay)."""
 
-    def refusal(self, resource: ReplayJob) -> str | None:
+    def refusal(self, resource: ReplayJob) -> Refusal | None:
         """Why a job such as this cannot be executed here, whatever anyone allows; None where it can."""
         ...
 

@@ -61,6 +61,7 @@ class OpenStream:
 
     place: Place
     spec: CaptureStreamSpec
+    cloud: Cloud
     stream: Stream
     capture: NoticingCapture
     door: Door | None
@@ -123,13 +124,20 @@ class Workshop:
         self._known = known
 
     async def open(self, resource: CaptureStream, place: Place, *, takes_events: bool) -> OpenStream:
-        """The stream as its spec has it now. What was open under other settings is closed first."""
+        """The stream as its spec has it now. What was open under other settings, or with other rights, is
+        closed first. Raises `RoleNotAllowed`."""
         key = key_of(resource)
         spec = resource.spec
         there = self._open.get(key)
-        if there is None or there.place != place or _working(there.spec) != _working(spec):
+        cloud = self._cloud.of(resource)
+        if (
+            there is None
+            or there.place != place
+            or there.cloud is not cloud
+            or _working(there.spec) != _working(spec)
+        ):
             await self.close(key)
-            there = self._make(resource, place)
+            there = self._make(resource, place, cloud)
             self._open[key] = there
         there.spec = spec
         wanted = takes_events and spec.ingest.gateway is Toggle.ENABLED
@@ -149,9 +157,9 @@ class Workshop:
     def opened(self) -> list[OpenStream]:
         return list(self._open.values())
 
-    def _make(self, resource: CaptureStream, place: Place) -> OpenStream:
+    def _make(self, resource: CaptureStream, place: Place, cloud: Cloud) -> OpenStream:
         spec = resource.spec
-        objects = self._cloud.objects(place.bucket, spec.storage)
+        objects = cloud.objects(place.bucket, spec.storage)
         stream = Stream(
             namespace=resource.metadata.namespace,
             name=resource.metadata.name,
@@ -160,7 +168,7 @@ class Workshop:
             retention_days=spec.storage.retentionDays,
             fingerprint_exclude=fingerprint_exclude(spec),
             objects=objects,
-            index=self._cloud.index(place.table, spec.storage),
+            index=cloud.index(place.table, spec.storage),
             files=SegmentCache(objects, self._cache / place.stream_id, self._offload),
             codec=Codec(),
             clock=self._clock,
@@ -170,7 +178,7 @@ class Workshop:
         )
         key = key_of(resource)
         capture = NoticingCapture(stream, self._settings, lambda: self._wake(key))
-        return OpenStream(place, spec, stream, capture, None, Tally(stream.index))
+        return OpenStream(place, spec, cloud, stream, capture, None, Tally(stream.index))
 
 
 def _working(spec: CaptureStreamSpec) -> object:

@@ -10,7 +10,9 @@ from pik.controller.cloud import Cloud
 from pik.controller.objects import Objects
 from pik.controller.observers import Nobody, StreamObserver
 from pik.controller.runs import Computations, Runs
+from pik.controller.tenancy import ApprovalGuard, FolderApprovals, Namespaces, UnreadableNamespaces
 from pik.controller.workshop import Workshop
+from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.ports.system import Clock, Entropy
 
 
@@ -24,6 +26,7 @@ class Timing:
     orphans: float = 3_600.0
     rebuild: float = 60.0  # that somebody else's rebuild of an index may show no sign of life
     settle: float = 60.0  # that a segment may land after its stamp
+    deletion: float = 900.0  # that a deletion is tried before what cannot be deleted is left
 
 
 async def always() -> bool:
@@ -34,8 +37,9 @@ async def always() -> bool:
 @dataclass(frozen=True, slots=True)
 class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
-    one, and `gateway_answers`: whether it takes requests now. `loopback`: whether replays may be sent to this
-    machine. `memory`: DuckDB's limit for one plan, such as `512MB`."""
+    one, `gateway_answers`: whether it takes requests now, `knows_callers`: whether it can tell who sends.
+    `loopback`: whether replays may be sent to this machine, `networks`: where none is sent to besides.
+    `in_pods`: whether work is done in pods. `memory`: DuckDB's limit for one plan, such as `512MB`."""
 
     cluster: str
     objects: Objects
@@ -48,7 +52,12 @@ class World:
     entropy: Entropy
     gateway: str | None = None
     gateway_answers: Callable[[], Awaitable[bool]] = always
+    knows_callers: bool = False
     loopback: bool = False
+    networks: ForbiddenNetworks = ()
+    in_pods: bool = False
+    approvals: ApprovalGuard = field(default_factory=FolderApprovals)
+    namespaces: Namespaces = field(default_factory=lambda: UnreadableNamespaces("there is no cluster"))
     memory: str | None = None
     timing: Timing = field(default_factory=Timing)
     observer: StreamObserver = field(default_factory=Nobody)

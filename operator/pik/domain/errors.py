@@ -131,6 +131,36 @@ class SecretUnusable(PikError):
     """A Secret that a target wants is not there, or not as it has to be; the text has no part of it."""
 
 
+class RoleNotAllowed(PikError):
+    """The administrator's map of roles does not have this role for this namespace."""
+
+
+class SelectorNotReadable(PikError):
+    """Namespaces are to be selected by their labels, which cannot be read here."""
+
+
+class KubernetesUnavailable(PikError):
+    """The API server does not answer, or not now: the same request may succeed later."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds that it asked for
+
+
+class KubernetesRefused(PikError):
+    """The API server refuses a request as it was made: a right is missing, or the object is not one that it
+    takes. The same request will be refused again."""
+
+
+class WorkerFailed(PikError):
+    """The pods that do the work cannot be made, cannot start, or cannot work as they are set up; the text
+    says why."""
+
+
+class Queued(PikError):
+    """Work is ready to begin, and somebody who shares out the cluster's capacity holds it."""
+
+
 class MalformedBatch(PikError):
     """A body that cannot be told apart into events; nothing of it was read (HTTP 400)."""
 

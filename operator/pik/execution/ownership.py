@@ -3,6 +3,8 @@ protocol for the takeover and its epoch)."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
 from pik.domain.errors import AlreadyExists, Changed, DataLost, NoSuchObject, OwnershipConflict, Unusable
@@ -44,6 +46,20 @@ async def read_owner(objects: ObjectStore, prefix: str) -> OwnerRecord | None:
     except NoSuchObject:
         return None
     return msgspec.json.decode(stored.body, type=OwnerRecord)
+
+
+async def owners(objects: ObjectStore) -> AsyncIterator[tuple[str, OwnerRecord]]:
+    """Every owner record of a bucket, by its prefix (empty, or ending with `/`). Lists the whole bucket."""
+    async for info in objects.list(""):
+        prefix = info.key.removesuffix(owner_key(""))
+        if info.key != owner_key(prefix):
+            continue
+        try:
+            record = await read_owner(objects, prefix)
+        except msgspec.DecodeError:
+            continue  # somebody's own file of this name
+        if record is not None:
+            yield prefix, record
 
 
 async def claim(

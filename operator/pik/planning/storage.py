@@ -267,8 +267,8 @@ def table_differences(
             Difference(table, "table", create),
             *table_differences(spec, names, table, stream_id, ObservedTable(tags=tags)),
         ]
-    holder = observed.tags.get(STREAM_TAG)
-    if holder != stream_id:
+    if not is_of_stream(observed, stream_id):
+        holder = observed.tags.get(STREAM_TAG)
         raise OwnershipConflict(
             f"the table {table} is "
             + ("not one that pik made" if holder is None else f"of another stream ({holder})")
@@ -359,8 +359,17 @@ def _rules(spec: CaptureStreamSpec, prefix: str) -> dict[str, LifecycleRule | No
 
 def _is_ours(names: Names, observed: ObservedBucket) -> bool:
     """By its tags; or it holds nothing at all, as one does whose making was cut off."""
-    ours = _owner_tags(names)
-    return ours.items() <= observed.tags.items() or (observed.empty and not observed.tags)
+    return is_made_for(names, observed) or (observed.empty and not observed.tags)
+
+
+def is_made_for(names: Names, observed: ObservedBucket) -> bool:
+    """Whether the bucket's tags say that it was made for this stream."""
+    return _owner_tags(names).items() <= observed.tags.items()
+
+
+def is_of_stream(observed: ObservedTable, stream_id: str) -> bool:
+    """Whether the table's tags say that it is the index of this stream."""
+    return observed.tags.get(STREAM_TAG) == stream_id
 
 
 def _owner_tags(names: Names) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import httpcore
 
 from pik.domain.errors import TargetForbidden
-from pik.planning.replay.addresses import forbidden
+from pik.planning.replay.addresses import ForbiddenNetworks, forbidden
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """From host and port to IP addresses, in order of preference. Raises OSError."""
@@ -26,10 +26,17 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     """A network for httpcore. TLS still checks the certificate by the URL's host, and `Host` names it."""
 
     def __init__(
-        self, inner: httpcore.AsyncNetworkBackend, *, loopback: bool, resolver: Resolve = resolve
+        self,
+        inner: httpcore.AsyncNetworkBackend,
+        *,
+        loopback: bool,
+        networks: ForbiddenNetworks = (),
+        resolver: Resolve = resolve,
     ) -> None:
+        """`loopback`, `networks`: as in `forbidden`."""
         self._inner = inner
         self._loopback = loopback
+        self._networks = networks
         self._resolve = resolver
 
     async def connect_tcp(
@@ -43,7 +50,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """Raises `TargetForbidden` if any of the host's addresses is one that nothing is sent to."""
         addresses = await self._addresses(host, port, timeout)
         for address in addresses:
-            if (reason := forbidden(address, loopback=self._loopback)) is not None:
+            reason = forbidden(address, loopback=self._loopback, networks=self._networks)
+            if reason is not None:
                 raise TargetForbidden(f"{host} is {address}: {reason}")
         failed: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:

@@ -13,6 +13,7 @@ import httpcore
 import msgspec
 
 from pik.domain.instants import instant_of
+from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
 from pik.ports.system import Clock
@@ -46,9 +47,9 @@ class HTTPTimeouts(msgspec.Struct, frozen=True):
 
 
 class HTTPSink:
-    """`ports.Sink`. `loopback`: whether this machine itself may be the target, as in local mode.
-    `authorization`: the value of that header, asked for each event, so that one that is renewed is seen; it
-    raises where there is none any more."""
+    """`ports.Sink`. `loopback`: whether this machine itself may be the target, as in local mode. `networks`:
+    where no target may be besides. `authorization`: the value of that header, asked for each event, so that
+    one that is renewed is seen; it raises where there is none any more."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class HTTPSink:
         clock: Clock,
         *,
         loopback: bool = False,
+        networks: ForbiddenNetworks = (),
         authorization: Callable[[], str] | None = None,
         in_flight: int = 8,
         timeouts: HTTPTimeouts | None = None,
@@ -78,7 +80,9 @@ class HTTPSink:
             max_connections=in_flight,
             max_keepalive_connections=in_flight,
             keepalive_expiry=30.0,
-            network_backend=GuardedBackend(httpcore.AnyIOBackend(), loopback=loopback, resolver=resolver),
+            network_backend=GuardedBackend(
+                httpcore.AnyIOBackend(), loopback=loopback, networks=networks, resolver=resolver
+            ),
         )
 
     @property

@@ -3,7 +3,10 @@ tenant could use pik's place in the network for what it may not do itself."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import msgspec
 
 _METADATA = (
     *(ip_network("fd00:ec2::/32"), ip_network("fd20:ce::254/128")),  # AWS (also EKS and ECS), Google Cloud
@@ -15,21 +18,49 @@ _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))  # RFC 605
 _COMPATIBLE = IPv6Network("::/96")  # RFC 4291, deprecated; holds :: and ::1
 
 
-def forbidden(address: str, *, loopback: bool) -> str | None:
+class ForbiddenNetwork(msgspec.Struct, frozen=True):
+    """What an installation forbids besides. `why`: what is said of an address in it."""
+
+    network: IPv4Network | IPv6Network
+    why: str
+
+
+ForbiddenNetworks = Sequence[ForbiddenNetwork]
+
+
+def forbidden_networks(text: str, why: str) -> tuple[ForbiddenNetwork, ...]:
+    """Of a list with commas: networks such as `10.96.0.0/12`, or single addresses. Raises ValueError that
+    names what is neither."""
+    found = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            found.append(ForbiddenNetwork(ip_network(word), why))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is no network and no address: {error}") from error
+    return tuple(found)
+
+
+def forbidden(address: str, *, loopback: bool, networks: ForbiddenNetworks = ()) -> str | None:
     """Why nothing is sent to this IP address, or None. `loopback`: whether this machine itself may be a
-    target, as in local mode. Raises ValueError for what is no IP address."""
+    target, as in local mode. `networks`: what is forbidden besides. Raises ValueError for what is no IP
+    address."""
     ip = ip_address(address.partition("%")[0])
-    meant: list[IPv4Address | IPv6Address] = [*_embedded(ip)] or [ip]
+    embedded = _embedded(ip)
+    for inner in (ip, *embedded):
+        for besides in networks:
+            if inner in besides.network:
+                return besides.why
+    meant: list[IPv4Address | IPv6Address] = [*embedded] or [ip]
     for inner in meant:
         if (reason := _forbidden(inner, loopback=loopback)) is not None:
             return reason
     return None
 
 
-def forbidden_host(host: str, *, loopback: bool) -> str | None:
+def forbidden_host(host: str, *, loopback: bool, networks: ForbiddenNetworks = ()) -> str | None:
     """The same for the host of a URL; None for a name, which is looked at when it is resolved."""
     try:
-        return forbidden(host, loopback=loopback)
+        return forbidden(host, loopback=loopback, networks=networks)
     except ValueError:
         return None
 

@@ -12,7 +12,7 @@ from pik.api.capture_stream import Approval, ReplayPolicy
 from pik.api.conditions import Reason
 from pik.api.replay_job import ApprovalGrant, Pace, StaleAction
 from pik.api.targets import AllowedTarget, TargetType
-from pik.planning.replay.addresses import forbidden_host
+from pik.planning.replay.addresses import ForbiddenNetworks, forbidden_host
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.spec import ReplaySpec, TargetAddress
 
@@ -36,12 +36,20 @@ class StreamAddresses(msgspec.Struct, frozen=True):
 
 
 def spec_refusals(
-    policy: ReplayPolicy, spec: ReplaySpec, pace: Pace | None, own: StreamAddresses, *, loopback: bool
+    policy: ReplayPolicy,
+    spec: ReplaySpec,
+    pace: Pace | None,
+    own: StreamAddresses,
+    *,
+    loopback: bool,
+    networks: ForbiddenNetworks = (),
 ) -> list[Refusal]:
-    """What can be refused before anything is read. `loopback`: whether this machine may be a target."""
+    """What can be refused before anything is read. `loopback`: whether this machine may be a target.
+    `networks`: what no target may be in besides."""
     refused = []
     host = urlsplit(spec.target.address).hostname or ""
-    if spec.target.type is TargetType.HTTP and (why := forbidden_host(host, loopback=loopback)) is not None:
+    why = forbidden_host(host, loopback=loopback, networks=networks)
+    if spec.target.type is TargetType.HTTP and why is not None:
         refused.append(
             Refusal(Reason.TARGET_FORBIDDEN, f"nothing is sent to {spec.target.address}: its host is {why}")
         )

@@ -1,0 +1,104 @@
+"""The end of a CaptureStream: what its deletion removes, and when it is given up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pik.api.capture_stream import CaptureStream, DeletionPolicy
+from pik.api.conditions import Reason
+from pik.controller.faults import outcome_of
+from pik.controller.naming import claimant_of, names_of
+from pik.controller.objects import key_of
+from pik.controller.outcome import Done, EventType, ObjectEvent, Pass
+from pik.controller.world import World
+from pik.domain.errors import OwnershipConflict, PikError
+from pik.domain.instants import Instant, parse_instant
+from pik.execution.ownership import owners, read_owner
+from pik.planning.storage import is_made_for, is_of_stream, table_name
+
+ABANDON = "pik.dev/abandon-storage"
+"""Annotation: `true`, written by a person; a deletion leaves bucket and table as they are."""
+
+
+def wants_finalizer(resource: CaptureStream) -> bool:
+    """Whether its deletion removes anything outside of it."""
+    return resource.spec.storage.deletionPolicy is DeletionPolicy.DELETE
+
+
+async def finalize_stream(resource: CaptureStream, world: World) -> Pass:
+    """What is to be done before the object may go. Only with deletionPolicy Delete anything is removed, and
+    only what pik made and this stream owns (law 9).
+
+    A deletion that does not succeed is tried until `world.timing.deletion` has passed since it was asked for;
+    then, or at once where a person says so by annotation, the object goes, and an event names what stays.
+    """
+    key, status = key_of(resource), resource.status
+    await world.background.stop(key)
+    await world.workshop.close(key)
+    if resource.spec.storage.deletionPolicy is DeletionPolicy.RETAIN:
+        return Pass(status, Done(Reason.PROVISIONED))
+    if resource.metadata.annotations.get(ABANDON) == "true":
+        return _abandoned(resource, world, f"the annotation {ABANDON} says so")
+    try:
+        await remove_storage(resource, world)
+    except PikError as error:
+        return _undeleted(resource, world, error)
+    return Pass(status, Done(Reason.PROVISIONED))
+
+
+async def remove_storage(resource: CaptureStream, world: World) -> None:
+    """Deletes table and bucket, whatever is in them; done again it goes on where it was.
+
+    Raises `OwnershipConflict` where another stream owns or shares them, `RoleNotAllowed`, and what AWS says.
+    """
+    spec, stream_id = resource.spec, resource.status.streamID
+    names = names_of(resource, world)
+    cloud = world.cloud.of(resource)
+    provisioner = cloud.provisioner(spec.storage.region)
+    there = await provisioner.bucket(names.bucket)
+    if there is not None:
+        objects = cloud.objects(names.bucket, spec.storage)
+        owner = await read_owner(objects, names.prefix)
+        ours = is_made_for(names, there) if owner is None else owner.claimant == claimant_of(resource, world)
+        if not ours and stream_id is None:
+            return  # it never got what it asked for
+        if not ours:
+            whose = "to nobody that is known" if owner is None else f"to {owner.claimant} now"
+            raise OwnershipConflict(f"{names.bucket}/{names.prefix} belongs {whose}")
+        async for prefix, other in owners(objects):
+            if prefix != names.prefix:
+                raise OwnershipConflict(f"{names.bucket}/{prefix} belongs to {other.claimant}")
+        if owner is not None:
+            stream_id = owner.stream_id
+    if stream_id is not None:
+        table = table_name(spec, names.name, stream_id)
+        index = await provisioner.table(table)
+        if index is not None and is_of_stream(index, stream_id):
+            await provisioner.delete_table(table)
+    if there is not None:
+        await provisioner.delete_bucket(names.bucket)
+
+
+def _undeleted(resource: CaptureStream, world: World, error: PikError) -> Pass:
+    """The deletion is tried again, or given up."""
+    asked = parse_instant(resource.metadata.deletionTimestamp or world.clock.now().text)
+    if world.passed(asked.micros, world.timing.deletion):
+        return _abandoned(resource, world, f"since {asked.text} it could not be deleted: {error}")
+    given_up = Instant(asked.micros + round(world.timing.deletion * 1_000_000))
+    message = (
+        f"bucket and table are not deleted yet: {error}. What is left at {given_up.text[:19]}Z stays; "
+        f'the annotation {ABANDON}: "true" leaves it at once'
+    )
+    return Pass(resource.status, replace(outcome_of(error, CaptureStream.KIND), message=message))
+
+
+def _abandoned(resource: CaptureStream, world: World, why: str) -> Pass:
+    status = resource.status
+    names = names_of(resource, world)
+    left = [f"bucket {names.bucket}"]
+    table = resource.spec.index.tableName or (status.index and status.index.table)
+    if table:
+        left.append(f"table {table}")
+    message = f"{' and '.join(left)} may be left, with what they hold: {why}"
+    event = ObjectEvent(EventType.WARNING, "StorageAbandoned", message)
+    return Pass(status, Done(Reason.PROVISIONED, message), (event,))

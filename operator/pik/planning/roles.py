@@ -1,0 +1,87 @@
+"""The administrator's map of roles to namespaces: which streams may have pik assume which IAM role. Pure.
+
+roles:
+  - roleARN: arn:aws:iam::123456789012:role/orders
+    namespaces: [shop]
+    externalID: pik-7f3a
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from pik.api.common import DNS_1123_LABEL
+from pik.api.manifests import UnreadableManifest, load_text
+from pik.domain.errors import PikError, RoleNotAllowed
+
+_ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
+_EXTERNAL_ID = r"^[A-Za-z0-9+=,.@:/_-]{2,1224}$"  # as STS takes it
+
+
+class UnreadableRoles(PikError):
+    """The map is not one; the text says where and why."""
+
+
+_NAMES = {"role_arn": "roleARN", "external_id": "externalID"}
+
+
+class RoleGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_NAMES):
+    """`namespaces`: whose streams may use the role. `external_id`: what the role's trust policy asks for, so
+    that nobody else has pik assume it."""
+
+    role_arn: Annotated[str, msgspec.Meta(pattern=_ROLE)]
+    namespaces: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=63, pattern=DNS_1123_LABEL)], ...],
+        msgspec.Meta(min_length=1),
+    ]
+    external_id: Annotated[str, msgspec.Meta(pattern=_EXTERNAL_ID)]
+
+
+class RoleMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    roles: tuple[RoleGrant, ...] = ()
+
+    def find(self, role: str, namespace: str) -> RoleGrant:
+        """Raises `RoleNotAllowed`."""
+        for grant in self.roles:
+            if grant.role_arn == role and namespace in grant.namespaces:
+                return grant
+        known = any(grant.role_arn == role for grant in self.roles)
+        lacks = f"for namespace {namespace}" if known else "at all"
+        raise RoleNotAllowed(f"the administrator's map of roles does not have {role} {lacks}")
+
+
+def parse_roles(text: str, place: str) -> RoleMap:
+    """`place`: what the text is called in what is said of it. Raises `UnreadableRoles`."""
+    try:
+        documents = load_text(text, place)
+    except UnreadableManifest as error:
+        raise UnreadableRoles(str(error)) from error
+    if len(documents) > 1:
+        raise UnreadableRoles(f"{place}: {len(documents)} documents, where one is wanted")
+    try:
+        found = msgspec.convert(documents[0].value if documents else {}, RoleMap)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        field = path.strip("`").removeprefix("$").removeprefix(".")
+        raise UnreadableRoles(f"{documents[0].place(field)}: {field or 'roles'}: {message}") from error
+    _check_unambiguous(found, place)
+    return found
+
+
+def _check_unambiguous(found: RoleMap, place: str) -> None:
+    seen: set[tuple[str, str]] = set()
+    for number, grant in enumerate(found.roles):
+        for namespace in grant.namespaces:
+            if (grant.role_arn, namespace) in seen:
+                raise UnreadableRoles(
+                    f"{place}: roles[{number}]: {grant.role_arn} is there for namespace {namespace} already"
+                )
+            seen.add((grant.role_arn, namespace))
+
+
+def session_name(namespace: str) -> str:
+    """What CloudTrail calls pik when it works for the streams of a namespace: 2 to 64 characters."""
+    return f"pik-{re.sub('[^A-Za-z0-9_=,.@-]', '-', namespace)}"[:64]
