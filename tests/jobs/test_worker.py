@@ -178,7 +178,7 @@ async def test_what_no_pod_can_do_is_told_from_what_the_next_may(
     for pod in (unreadable, without_index, without_secret):
         assert pod.ended() == ExitCode.MISCONFIGURED, pod.output
     assert "Secret hook" in without_secret.verdict.message
-    assert without_secret.verdict.reason is Reason.INVALID_SPEC
+    assert without_secret.verdict.reason is Reason.SECRET_NOT_READABLE
     forbidden.ended()
     (pods.secrets / "token").write_text("t0ken\n")
     forbidden = pods.start(msgspec.structs.replace(task, loopback=False), shard=0)

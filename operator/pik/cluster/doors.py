@@ -220,7 +220,9 @@ class DoorKeeper:
         """The owner record's, which must name this very object, as the status does."""
         meta, storage, told = resource.metadata, resource.spec.storage, resource.status.storage
         us = Claimant(self._cluster, meta.namespace, meta.name)
-        record = await read_owner(self._cloud.objects(place.bucket, storage), f"{storage.prefix}/")
+        record = await read_owner(
+            self._cloud.of(resource).objects(place.bucket, storage), f"{storage.prefix}/"
+        )
         if record is None:
             raise DataLost(f"{place.bucket} has no owner record under {storage.prefix}/")
         if record.claimant != us or record.stream_id != place.stream_id:

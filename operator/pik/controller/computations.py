@@ -52,7 +52,9 @@ class InProcessComputations:
                 one = await read_answer(stream, before)
             except NoSuchObject:
                 return None
-            return in_numbers(await compare(stream, one, await read_answer(stream, own), self._limit(question)))
+            return in_numbers(
+                await compare(stream, one, await read_answer(stream, own), self._limit(question))
+            )
 
         found = self._background.poll(question.key, _COMPARE, f"{before} {own}", work)
         if found is None:
