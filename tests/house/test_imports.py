@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 WATCH = """
 import importlib, json, os, pkgutil, sys, threading
@@ -58,4 +59,30 @@ def test_help_imports_little() -> None:
         "print('LOADED', *sorted(sys.modules))"
     )
     modules = set(loaded.split("LOADED", 1)[1].split())
-    assert modules & heavy == set()
+    assert modules & {*heavy, "kubernetes", "kopf", "msgspec", "yaml"} == set()
+
+
+def test_a_command_on_a_folder_knows_no_cluster(tmp_path: Path) -> None:
+    (tmp_path / ".pik").mkdir()
+    loaded = fresh(
+        "import sys\n"
+        "from pik.cli.main import main\n"
+        f"try:\n main(['-C', {str(tmp_path)!r}, 'get'])\nexcept SystemExit:\n pass\n"
+        "print('LOADED', *sorted(sys.modules))"
+    )
+    said, _, modules = loaded.partition("LOADED")
+    assert said == f"no objects in the folder {tmp_path}\n"
+    assert set(modules.split()) & {"kubernetes", "kopf", "boto3", "pyarrow", "duckdb"} == set()
+
+
+def test_without_the_package_a_cluster_is_an_error_of_one_line(tmp_path: Path) -> None:
+    said = fresh(
+        "import sys\n"
+        "sys.modules['kubernetes'] = None\n"
+        "from pik.cli.main import main\n"
+        "sys.stderr = sys.stdout\n"
+        "try:\n main(['-n', 'team', 'get'])\nexcept SystemExit as end:\n print(end.code)"
+    )
+    told, code = said.splitlines()
+    assert "pip install 'pipeline-investigation-kit[operator]'" in told
+    assert code == "1"
