@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pik.api.capture_stream import CaptureStream
 from pik.api.manifests import load_text
 from pik.api.replay_job import ReplayJob
 from pik.cli.handover import NotAdmitted
-from pik.cli.in_cluster import ClusterShelf, NotYourself
+from pik.cli.in_cluster import ClusterShelf, NotYourself, cluster_desk
 from pik.cli.shelf import NoSuchResource, NotUnderstood, StillHeld, find
 from pik.cli.where import InCluster
 from pik.cluster.api import APPLY_PATCH, MERGE_PATCH, Object
@@ -22,6 +23,14 @@ from pik.cluster.session import Session
 STREAMS = "/apis/pik.dev/v1alpha1/namespaces/{}/capturestreams/{}"
 JOBS = "/apis/pik.dev/v1alpha1/namespaces/{}/replayjobs/{}"
 PLAN = "ab" * 32
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: prod, context: {cluster: c, user: u, namespace: team}}]
+current-context: prod
+"""
 DENIED = (
     "replayjobs.pik.dev \"again\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied "
     "request: alice may not approve this plan"
@@ -144,6 +153,17 @@ async def test_an_object_of_another_version(server: Server) -> None:
     assert item.manifest["spec"]["newer"] == {"field": 1}  # it can be shown
     with pytest.raises(NotUnderstood, match=r"CaptureStream team/things is not what .*: spec\.newer"):
         item.read(CaptureStream)
+
+
+async def test_a_stream_is_read_with_ones_own_rights_whatever_its_role(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(KUBECONFIG)
+    role = {"roleARN": "arn:aws:iam::000000000000:role/some"}
+    status = {"streamID": "5" * 32, "storage": {"bucket": "b", "prefix": "p"}, "index": {"table": "t"}}
+    resource = CaptureStream.from_manifest({**stream(**role), "status": status})
+    async with cluster_desk(InCluster(kubeconfig), "http://127.0.0.1:1") as desk:
+        assert (await desk.open(resource)).cloud is desk.cloud
+        assert desk.shelf.place == "namespace team of the context prod"
 
 
 async def test_an_approval_is_in_ones_own_name(server: Server) -> None:

@@ -155,11 +155,13 @@ async def cluster_desk(where: InCluster, endpoint_url: str | None) -> AsyncItera
     """Streams are read where their status places them. What is read of them goes with the block: no copy of
     a cluster's events stays on the machine that asked."""
     from pik.aws.clients import AwsAccess
+    from pik.controller.roles import OwnRights
     from pik.controller.workshop import Workshop
     from pik.local.machine import machine
 
     async with cluster_shelf(where) as shelf:
-        with machine(AwsAccess(endpoint_url=endpoint_url)) as tools, TemporaryDirectory("pik") as cache:
+        access = AwsAccess(endpoint_url=endpoint_url)
+        with machine(access, OwnRights()) as tools, TemporaryDirectory("pik") as cache:
             workshop = Workshop(
                 tools.cloud,
                 clock=tools.clock,

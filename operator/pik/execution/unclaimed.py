@@ -81,9 +81,9 @@ async def _bucket(
 async def _held(objects: ObjectStore, prefix: str) -> Held | None:
     try:
         stored = await objects.read(owner_key(prefix))
-    except (NoSuchObject, NoSuchBucket):
+        record = msgspec.json.decode(stored.body, type=OwnerRecord)
+    except (NoSuchObject, NoSuchBucket, msgspec.DecodeError):  # or somebody's own file of this name
         return None
-    record = msgspec.json.decode(stored.body, type=OwnerRecord)
     return Held(prefix, record.stream_id, str(record.claimant), stored.last_modified)
 
 

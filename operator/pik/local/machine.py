@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pik.aws.clients import AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.controller.aws_cloud import AwsCloud
+from pik.controller.roles import Roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,13 @@ class Machine:
 
 
 @contextmanager
-def machine(access: AwsAccess) -> Iterator[Machine]:
-    """With threads, which end with the block. Replays may be sent to this machine itself."""
+def machine(access: AwsAccess, roles: Roles | None = None) -> Iterator[Machine]:
+    """With threads, which end with the block. Replays may be sent to this machine itself. `roles`: which are
+    assumed for streams; None: none is, and a stream that wants one is refused."""
     clock, entropy = SystemClock(), SystemEntropy()
     io = ThreadOffload(access.connections, "aws")
     work = ThreadOffload(max(2, os.cpu_count() or 1), "work")
-    cloud = AwsCloud(access, io=io, cpu=work, clock=clock, entropy=entropy, loopback=True)
+    cloud = AwsCloud(access, io=io, cpu=work, clock=clock, entropy=entropy, loopback=True, roles=roles)
     try:
         yield Machine(clock, entropy, work, cloud)
     finally:
