@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,7 +205,7 @@ def test_no_proxy_for_an_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_emulator_than_the_one_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
-    with pytest.raises(ValueError, match="4566"):
+    with pytest.raises(errors.Refused, match="4566"):
         AwsClients(AwsAccess("http://127.0.0.1:4999")).client("s3")
 
 
@@ -240,3 +241,28 @@ async def test_nobody_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> N
     store = S3ObjectStore(client, "bucket", InlineOffload(), ManualClock(NOW))
     with pytest.raises(errors.Unavailable):
         await store.read("x")
+
+
+@pytest.fixture
+def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+
+
+@pytest.mark.usefixtures("nothing_configured")
+def test_a_region_that_nobody_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.Refused, match="no AWS region is configured"):
+        AwsClients(AwsAccess()).client("dynamodb")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert AwsClients(AwsAccess()).client("dynamodb").meta.region_name == "eu-central-1"
+    assert AwsClients(AwsAccess(region="us-west-2")).client("dynamodb").meta.region_name == "us-west-2"
+
+
+@pytest.mark.usefixtures("nothing_configured")
+def test_a_profile_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(errors.Refused, match="nobody"):
+        AwsClients(AwsAccess())

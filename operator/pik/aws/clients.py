@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
@@ -16,9 +17,12 @@ from botocore.credentials import (
     CredentialResolver,
     DeferredRefreshableCredentials,
 )
+from botocore.exceptions import BotoCoreError, NoRegionError
 from localstack_client.session import Session as LocalSession
 
+from pik.aws.errors import translated
 from pik.aws.observing import AwsObserver, observe
+from pik.domain.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -54,18 +58,14 @@ class AwsClients:
     threads, this factory may not."""
 
     def __init__(self, access: AwsAccess, observer: AwsObserver | None = None) -> None:
+        """Raises `Refused` for a profile that is not there."""
         self._access = access
         self._observer = observer
-        own: Any = (
-            LocalSession(
-                aws_access_key_id=access.emulated_account,
-                localstack_host=urlsplit(access.endpoint_url or "").netloc,
-                region_name=access.region or "us-east-1",
-            )
-            if access.is_emulator
-            else boto3.Session(region_name=access.region)
-        )
-        self._session: Any = own if access.role is None else self._assuming(own, access.role)
+        try:
+            own = self._own()
+            self._session: Any = own if access.role is None else self._assuming(own, access.role)
+        except BotoCoreError as error:
+            raise translated(error) from error
 
     @overload
     def client(self, service: Literal["s3"]) -> S3Client: ...
@@ -76,19 +76,38 @@ class AwsClients:
     @overload
     def client(self, service: Literal["resourcegroupstaggingapi"]) -> Any: ...
     def client(self, service: str) -> Any:
-        """Raises ValueError where `AWS_ENDPOINT_URL` names another emulator than the one wanted."""
-        wanted = self._access.endpoint_url
-        if self._access.is_emulator and self._access.role is None:
-            client = self._session.client(service, config=self._config(service))
-            if client.meta.endpoint_url != wanted:
-                raise ValueError(
-                    f"AWS_ENDPOINT_URL is {client.meta.endpoint_url}, but {wanted} was asked for"
-                )
-        else:
-            client = self._session.client(service, endpoint_url=wanted, config=self._config(service))
+        """Raises `Refused` where no region is configured, and where `AWS_ENDPOINT_URL` names another emulator
+        than the one wanted."""
+        try:
+            client = self._made(service)
+        except NoRegionError as error:
+            raise Refused("no AWS region is configured: set AWS_REGION, say") from error
+        except BotoCoreError as error:
+            raise translated(error) from error
         if self._observer is not None:
             observe(client, self._observer)
         return client
+
+    def _made(self, service: str) -> Any:
+        wanted = self._access.endpoint_url
+        if not self._access.is_emulator or self._access.role is not None:
+            return self._session.client(service, endpoint_url=wanted, config=self._config(service))
+        client = self._session.client(service, config=self._config(service))
+        if client.meta.endpoint_url != wanted:
+            raise Refused(f"AWS_ENDPOINT_URL is {client.meta.endpoint_url}, but {wanted} was asked for")
+        return client
+
+    def _own(self) -> Any:
+        """A session without any role."""
+        access = self._access
+        if access.is_emulator:
+            return LocalSession(
+                aws_access_key_id=access.emulated_account,
+                localstack_host=urlsplit(access.endpoint_url or "").netloc,
+                region_name=access.region or "us-east-1",
+            )
+        # of the two variables that name a region boto3 reads AWS_DEFAULT_REGION alone
+        return boto3.Session(region_name=access.region or os.environ.get("AWS_REGION"))
 
     def _assuming(self, own: Any, role: AssumedRole) -> boto3.Session:
         """A session whose credentials are those of the role: fetched at the first call, and again before they
