@@ -38,6 +38,8 @@ class Campaign:
         await asyncio.gather(firing, self._change(objects, firing))
         try:
             await self._settled()
+            await self._restored()
+            await self._settled()
         except Never as never:
             self.outcome.faults.append(str(never))
         await check(self._scene, self._expected, self.outcome)
@@ -94,11 +96,7 @@ class Campaign:
             suspended = {"spec": {"suspend": self._random.random() < 0.3}}
             await self._scene.merge("ReplayJob", self._random.choice(jobs), suspended)
         elif choice == 2 and jobs:
-            # restored from a backup without its status: gone, and there again
-            name = self._random.choice(jobs)
-            there = await self._scene.get("ReplayJob", name)
-            await self._scene.remove("ReplayJob", name)
-            await self._scene.create("ReplayJob", name, there["spec"])
+            await self._again(self._random.choice(jobs))
         else:
             name = self._random.choice([*SOURCES, *streams])
             label = {"metadata": {"labels": {"seen": str(self._random.randrange(99))}}}
@@ -115,6 +113,18 @@ class Campaign:
         self._expected.deleted[name] = there["spec"]["storage"]["deletionPolicy"]
         await self._scene.remove("CaptureStream", name)
         self.outcome.changes["deleted"] += 1
+
+    async def _restored(self) -> None:
+        """Every job is gone and there again, with no status and under another process."""
+        await self._operator.kill()
+        for name in self._expected.jobs:
+            await self._again(name)
+        await self._operator.start()
+
+    async def _again(self, name: str) -> None:
+        there = await self._scene.get("ReplayJob", name)
+        await self._scene.remove("ReplayJob", name)
+        await self._scene.create("ReplayJob", name, there["spec"])
 
     async def _settled(self) -> None:
         """Raises `Never`."""

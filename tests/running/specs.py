@@ -19,7 +19,7 @@ def job_spec(source: str, queue: str) -> Object:
         "select": {"window": _WINDOW},
         "target": {"type": "SQS", "sqs": {"queueURL": queue}},
         "mode": "Run",
-        "pace": {"eventsPerSecond": 100},
+        "pace": {"eventsPerSecond": 60},  # four seconds, so that a kill is likely to meet it
         "onStale": "Send",
     }
 
