@@ -11,9 +11,8 @@ from kube.fake_api import FakeApi
 from pik.api.capture_stream import CaptureStream
 from pik.api.manifests import load_text
 from pik.api.replay_job import ReplayJob
-from pik.cli.handover import NotAdmitted
 from pik.cli.in_cluster import ClusterShelf, NotYourself, cluster_desk
-from pik.cli.shelf import NoSuchResource, NotUnderstood, StillHeld, find
+from pik.cli.shelf import NoSuchResource, NotAdmitted, NotUnderstood, StillHeld, find
 from pik.cli.where import InCluster
 from pik.cluster.api import APPLY_PATCH, MERGE_PATCH, Object
 from pik.cluster.console import Console, Declared, MadeAnew, NotAllowed, NotInstalled

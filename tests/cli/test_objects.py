@@ -137,6 +137,8 @@ def test_a_shown_plan_is_approved_over_what_the_manifest_says(folder: Path) -> N
     synced(folder)
     assert "shows no plan yet" in run(folder, "approve", "again", "--by", "me").stderr
     planned(folder)
+    nameless = run(folder, "approve", "again")
+    assert (nameless.exit_code, "Missing option '--by'" in nameless.stderr) == (2, True)
     assert "look at it again" in run(folder, "approve", "again", "--by", "me", "--plan", "cd").stderr
     result = run(folder, "approve", "again", "--by", "me", "--plan", "abab")
     first, *what = result.stdout.splitlines()

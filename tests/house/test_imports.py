@@ -72,7 +72,7 @@ def test_a_command_on_a_folder_knows_no_cluster(tmp_path: Path) -> None:
     )
     said, _, modules = loaded.partition("LOADED")
     assert said == f"no objects in the folder {tmp_path}\n"
-    assert set(modules.split()) & {"kubernetes", "kopf", "boto3", "pyarrow", "duckdb"} == set()
+    assert set(modules.split()) & {"kubernetes", "kopf", "boto3", "pyarrow", "duckdb", "cel"} == set()
 
 
 def test_without_the_package_a_cluster_is_an_error_of_one_line(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import click
 
 from pik.api.manifests import UnreadableManifest, load_path
 from pik.cli.desk import folder_of
-from pik.cli.handover import NotAdmitted, apply
+from pik.cli.handover import apply
+from pik.cli.shelf import NotAdmitted
 from pik.cli.where import Where, where_options
 from pik.local.state import State
 

@@ -12,7 +12,6 @@ from pik.api.capture_stream import CaptureStream
 from pik.api.common import Resource
 from pik.api.manifests import Manifest
 from pik.cli.desk import Desk
-from pik.cli.handover import apply, patch
 from pik.cli.shelf import Applied, Census, Item, NoSuchResource, Seen, one_of
 from pik.cli.where import InFolder
 from pik.local.state import Record, State
@@ -52,17 +51,19 @@ class FolderShelf:
     async def approve(self, item: Item, plan: str, by: str | None) -> str:
         if by is None:
             raise click.UsageError("Missing option '--by': a folder does not know who you are.")
-        patch(self._state, self._record(item), {"spec": {"approval": {"plan": plan, "by": by}}})
+        self._patch(item, {"approval": {"plan": plan, "by": by}})
         return by
 
     async def suspend(self, item: Item) -> None:
-        patch(self._state, self._record(item), {"spec": {"suspend": True}})
+        self._patch(item, {"suspend": True})
 
     async def resume(self, item: Item) -> None:
         """Whatever its manifest says."""
-        patch(self._state, self._record(item), {"spec": {"suspend": False}})
+        self._patch(item, {"suspend": False})
 
     async def apply(self, manifest: Manifest) -> Applied:
+        from pik.cli.handover import apply  # rules of objects take a while to import
+
         return Applied(*apply(self._state, manifest))
 
     async def census(self) -> Census:
@@ -85,6 +86,11 @@ class FolderShelf:
             f"at work on {self._state.directory}: {at_work}",
             f"AWS: {endpoint or 'AWS itself'}",
         )
+
+    def _patch(self, item: Item, spec: dict[str, Any]) -> None:
+        from pik.cli.handover import patch
+
+        patch(self._state, self._record(item), {"spec": spec})
 
     def _record(self, item: Item) -> Record:
         record = self._state.record(item.key)

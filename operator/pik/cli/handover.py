@@ -13,7 +13,7 @@ from pik.api.kinds import AnyResource
 from pik.api.manifests import Manifest
 from pik.api.validation import admit
 from pik.api.violations import InvalidManifest
-from pik.cli.shelf import Item, NoSuchResource, one_of
+from pik.cli.shelf import Item, NoSuchResource, NotAdmitted, one_of
 from pik.controller.objects import ObjectKey
 from pik.domain.errors import PikError
 from pik.local.files import read_if_there, write_whole
@@ -21,10 +21,6 @@ from pik.local.folder import declared_key, merged, read_folder, without_server_o
 from pik.local.state import Patch, Record, State
 
 _PAUSE = 0.05  # seconds between looks at whether an object is gone
-
-
-class NotAdmitted(PikError):
-    """An object is refused as an API server would refuse it; the text has every reason."""
 
 
 class DeclaredInFolder(PikError):

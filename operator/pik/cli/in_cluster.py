@@ -11,11 +11,9 @@ from typing import Any
 from pik.api.capture_stream import CaptureStream
 from pik.api.common import Resource
 from pik.api.manifests import Manifest
-from pik.api.validation import admit
 from pik.api.violations import InvalidManifest
 from pik.cli.desk import Desk
-from pik.cli.handover import NotAdmitted
-from pik.cli.shelf import Applied, Census, Item, Seen, StillHeld, one_of
+from pik.cli.shelf import Applied, Census, Item, NotAdmitted, Seen, StillHeld, one_of
 from pik.cli.where import InCluster
 from pik.cluster.api import Object
 from pik.cluster.console import last_seen, managers, times_seen
@@ -92,6 +90,8 @@ class ClusterShelf:
             raise StillHeld(f"{item.key} stays suspended: {others} says so, and not `pik suspend`")
 
     async def apply(self, manifest: Manifest) -> Applied:
+        from pik.api.validation import admit  # which takes a while to import
+
         value = _in_namespace(manifest.value, self._at.namespace)
         try:
             admit(value)  # for the place of what is wrong; the API server decides

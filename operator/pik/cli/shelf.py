@@ -25,6 +25,10 @@ class NoSuchResource(PikError):
     """There is no object of this name, or there are several; the text says which there are."""
 
 
+class NotAdmitted(PikError):
+    """An object is refused as an API server refuses it; the text has every reason."""
+
+
 class NeedsExtra(PikError):
     """A package is not installed, which only some uses need."""
 

@@ -210,7 +210,8 @@ class KubeApi:
         except ApiException as error:  # the client's own word for a TLS failure
             raise KubeUnavailable(f"{method} {path}: {error.reason}") from error
         except urllib3.exceptions.HTTPError as error:
-            raise KubeUnavailable(f"{method} {path}: {error}") from error
+            why = getattr(error, "reason", error)
+            raise KubeUnavailable(f"{config.host} gives no answer to {method} {path}: {why}") from error
         raise _error(response.status, told, response.headers.get("Retry-After", ""))
 
 
