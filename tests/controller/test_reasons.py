@@ -10,7 +10,9 @@ import msgspec
 
 from controller.clusters import Cluster
 from controller.manifests import JOB, STREAM, VERSION, event, events
+from kube.job_clusters import JobCluster
 from pik.api.conditions import REASONS
+from pik.cluster.errors import KubeDenied
 from pik.controller.computations import InProcessComputations
 from pik.controller.reconcilers import reconcilers
 from pik.domain.errors import (
@@ -324,6 +326,28 @@ async def versions_fail(cluster: Cluster) -> None:
     await cluster.settle()
 
 
+# both, where pods do the work
+
+
+async def pods_are_kept_from_it(cluster: Cluster) -> None:
+    assert isinstance(cluster, JobCluster)
+    await provisioned(cluster)
+
+    def queued(text: str, name: str) -> str:
+        return text.replace(
+            f"{{name: {name}}}", f"{{name: {name}, labels: {{kueue.x-k8s.io/queue-name: slow}}}}"
+        )
+
+    for text, name in ((RUN, "again"), (VERSION, "total")):
+        cluster.apply(queued(text, name))
+        await cluster.settle()
+        await cluster.advance(2)
+    cluster.api.fault = lambda call: KubeDenied("exceeded quota") if call.startswith("POST") else None
+    cluster.apply(RUN.replace("again", "refused"))
+    cluster.apply(VERSION.replace("total", "refused"))
+    await cluster.settle()
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     streams_come_and_go,
     storage_in_trouble,
@@ -342,13 +366,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     versions_wait,
     versions_meet_a_cluster,
     versions_fail,
+    pods_are_kept_from_it,
 )
 
 
 async def test_every_documented_reason_is_reachable(tmp_path: Path) -> None:
     seen: set[tuple[str, str, str]] = set()
     for scenario in SCENARIOS:
-        cluster = Cluster(tmp_path / scenario.__name__)
+        kind = JobCluster if scenario is pods_are_kept_from_it else Cluster
+        cluster = kind(tmp_path / scenario.__name__)
         await scenario(cluster)
         await cluster.stop()
         seen |= {

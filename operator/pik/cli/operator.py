@@ -13,6 +13,7 @@ import click
 from pik.aws.clients import AwsAccess
 from pik.cli.processes import process
 from pik.cluster.api import configuration
+from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.operator import operator
 from pik.cluster.settings import Executor, OperatorSettings
 
@@ -79,7 +80,32 @@ from pik.cluster.settings import Executor, OperatorSettings
     type=click.Choice([each.value for each in Executor]),
     default=Executor.IN_PROCESS.value,
     show_default=True,
-    help="What runs replays and computes aggregates.",
+    help="What runs replays and computes aggregates: pods of Jobs, or this very process.",
+)
+@click.option(
+    "--image",
+    envvar="PIK_IMAGE",
+    show_envvar=True,
+    metavar="IMAGE",
+    help="Image of the pods of Jobs: that of this process. Needed with --executor Jobs.",
+)
+@click.option(
+    "--worker-memory",
+    envvar="PIK_WORKER_MEMORY",
+    show_envvar=True,
+    default="512Mi",
+    show_default=True,
+    metavar="QUANTITY",
+    help="Memory of the pod of a replay's shard, where a spec does not say.",
+)
+@click.option(
+    "--aggregate-memory",
+    envvar="PIK_AGGREGATE_MEMORY",
+    show_envvar=True,
+    default="1Gi",
+    show_default=True,
+    metavar="QUANTITY",
+    help="Memory of the pod of an aggregate, where a spec does not say.",
 )
 @click.option(
     "--identity",
@@ -113,6 +139,9 @@ def command(
     memory: str | None,
     workers: int,
     executor: str,
+    image: str | None,
+    worker_memory: str,
+    aggregate_memory: str,
     identity: str,
     endpoint_url: str | None,
     kubeconfig: Path | None,
@@ -124,6 +153,13 @@ def command(
 
     Replicas may run side by side: one leads. SIGTERM ends it when what is under way has come to a checkpoint.
     """
+    jobs = None
+    if executor == Executor.JOBS:
+        if image is None:
+            raise click.UsageError("--executor Jobs needs --image")
+        jobs = JobSettings(
+            image, _environment(endpoint_url), memory=worker_memory, aggregate_memory=aggregate_memory
+        )
     settings = OperatorSettings(
         cluster=cluster,
         namespace=namespace,
@@ -135,10 +171,17 @@ def command(
         workers=workers,
         host=host,
         metrics_port=metrics_port,
-        executor=Executor(executor),
+        jobs=jobs,
     )
     access = AwsAccess(endpoint_url=endpoint_url)
     asyncio.run(_until_signalled(settings, access, kubeconfig, context))
+
+
+def _environment(endpoint_url: str | None) -> dict[str, str]:
+    """What pods are told of AWS: where it is. Their credentials are their ServiceAccount's."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    found = {"AWS_REGION": region, "AWS_ENDPOINT_URL": endpoint_url}
+    return {name: value for name, value in found.items() if value}
 
 
 async def _until_signalled(

@@ -21,6 +21,8 @@ from pik.cluster.events import EventRecorder
 from pik.cluster.gateway_probe import GatewayProbe
 from pik.cluster.handlers import Tell, Watching
 from pik.cluster.health import Health
+from pik.cluster.informer import Informer
+from pik.cluster.jobs.executor import job_executor
 from pik.cluster.leading import Leadership
 from pik.cluster.metrics.registry import process_registry
 from pik.cluster.objects import ClusterObjects
@@ -57,6 +59,7 @@ class Operator:
     settings: OperatorSettings
     resync: Resync
     watching: Watching
+    informers: tuple[Informer, ...] = ()  # beside the three kinds, while it leads
     parts: list[asyncio.Task[None]] = field(default_factory=list)
 
     def dead(self) -> list[str]:
@@ -82,6 +85,8 @@ class Operator:
         self.parts.append(group.create_task(self.leadership.keep(), name="lease"))
         await self.resync.fill()
         self.parts.append(group.create_task(self.resync.run(), name="resync"))
+        for informer in self.informers:
+            self.parts.append(group.create_task(informer.run(), name="informer"))
         self.parts.append(group.create_task(self.manager.run(self.settings.workers), name="workers"))
         await self._begin()
 
@@ -110,7 +115,7 @@ async def operator(
         io = _threads(stack, access.connections, "aws")
         work = _threads(stack, 2, "work")
         asking = _threads(stack, _CONNECTIONS, "kubernetes")
-        listening = _threads(stack, 2, "watch")
+        listening = _threads(stack, 2 + len(settings.watch), "watch")
         api = KubeApi(configuration, asking, listening, _CONNECTIONS)
         cache = Path(settings.cache or stack.enter_context(tempfile.TemporaryDirectory(prefix="pik-")))
         observer = OperatorObserver(process_registry(version("pipeline-investigation-kit")), clock, entropy)
@@ -147,21 +152,32 @@ async def operator(
         probe = GatewayProbe(settings.gateway_health or settings.gateway, clock) if settings.gateway else None
         if probe is not None:
             stack.push_async_callback(probe.close)
+        executing = (
+            _InProcess(
+                InProcessRuns(
+                    background, cloud, clock=clock, entropy=entropy, wake=queue.add, memory=settings.memory
+                ),
+                InProcessComputations(background, memory=settings.memory),
+            )
+            if settings.jobs is None
+            else job_executor(
+                api, settings.jobs, settings.watch, clock=clock, entropy=entropy, wake=queue.add
+            )
+        )
         world = World(
             cluster=settings.cluster,
             objects=objects,
             cloud=cloud,
             workshop=workshop,
             background=background,
-            runs=InProcessRuns(
-                background, cloud, clock=clock, entropy=entropy, wake=queue.add, memory=settings.memory
-            ),
-            computations=InProcessComputations(background, memory=settings.memory),
+            runs=executing.runs,
+            computations=executing.computations,
             clock=clock,
             entropy=entropy,
             gateway=settings.gateway,
             gateway_answers=always if probe is None else probe.answers,
             loopback=False,
+            in_pods=settings.jobs is not None,
             memory=settings.memory,
             timing=settings.timing,
             observer=observer.streams,
@@ -180,11 +196,18 @@ async def operator(
             interval=settings.timing.resync,
         )
         watching = Watching(configuration, settings.watch, _told(objects))
-        made = Operator(objects, manager, world, leadership, settings, resync, watching)
+        made = Operator(objects, manager, world, leadership, settings, resync, watching, executing.informers)
         if settings.metrics_port is not None:
             health = Health(observer.registry, work, live=made.dead, ready=made.unready)
             await stack.enter_async_context(serving(health, settings.host, settings.metrics_port, grace=1.0))
         yield made
+
+
+@dataclass(frozen=True, slots=True)
+class _InProcess:
+    runs: InProcessRuns
+    computations: InProcessComputations
+    informers: tuple[Informer, ...] = ()
 
 
 def _told(objects: ClusterObjects) -> Tell:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.leading import LeaseTiming
 from pik.controller.outcome import Backoff
 from pik.controller.world import Timing
 
 
 class Executor(StrEnum):
-    """What runs replays and computes aggregates: the operator's own process."""
+    """What runs replays and computes aggregates: pods of Jobs, or the operator's own process."""
 
+    JOBS = "Jobs"
     IN_PROCESS = "InProcess"
 
 
@@ -23,8 +25,9 @@ class OperatorSettings:
     empty: all. `gateway`: base URL under which producers reach the gateway; None: there is none.
     `gateway_health`: where its `/readyz` is; None: under the same. `memory`: DuckDB's limit for one plan,
     such as `512MB`. `cache`: directory for segments that are being read; empty: a temporary one. `host`,
-    `metrics_port`: where health and metrics are served; None: nowhere. `grace`: seconds for what is under
-    way when the process is told to stop."""
+    `metrics_port`: where health and metrics are served; None: nowhere. `jobs`: the pods that run replays and
+    compute aggregates; None: this process does. `grace`: seconds for what is under way when the process is
+    told to stop."""
 
     cluster: str
     namespace: str
@@ -37,7 +40,7 @@ class OperatorSettings:
     workers: int = 8
     host: str = "127.0.0.1"
     metrics_port: int | None = None
-    executor: Executor = Executor.IN_PROCESS
+    jobs: JobSettings | None = None
     grace: float = 20.0
     lease_name: str = "pik-operator"
     lease: LeaseTiming = field(default_factory=LeaseTiming)

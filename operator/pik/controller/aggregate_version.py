@@ -34,28 +34,35 @@ async def reconcile_aggregate(resource: AggregateVersion, world: World) -> Pass:
         return Pass(status, held)
     _, opened = held
     events: tuple[ObjectEvent, ...] = ()
-    question = Question(resource, opened, definition_of(spec, opened.place.stream_id))
+    version, on = _compared_with(resource, world)
+    question = Question(resource, opened, definition_of(spec, opened.place.stream_id), version)
     if status.version is None or status.definitionHash != question.definition.hash:
         answer = await world.computations.answer(question)
         if isinstance(answer, Waiting | Stalled):
             return Pass(status, answer)
         status = _with_answer(status, opened, answer)
         events = _not_used(resource, world)
-    result = await _compared(question, status, world)
+    if spec.compareTo is None:
+        return Pass(status, Done(Reason.SUCCEEDED), events)
+    result = await _compared(question, status, on, world)
     return replace(result, events=(*events, *result.events))
 
 
-async def _compared(question: Question, status: AggregateVersionStatus, world: World) -> Pass:
-    """The difference from the version that compareTo names, once there is one."""
-    resource = question.resource
+def _compared_with(resource: AggregateVersion, world: World) -> tuple[str | None, ObjectKey | None]:
+    """The version that compareTo names, once there is one, and the object that has it where it names that."""
     wanted = resource.spec.compareTo
-    if wanted is None:
-        return Pass(status, Done(Reason.SUCCEEDED))
-    version, on = wanted.version, None
-    if wanted.name is not None:
-        on = ObjectKey(AggregateVersion.KIND, resource.metadata.namespace, wanted.name)
-        other = world.objects.find(on)
-        version = other.status.version if isinstance(other, AggregateVersion) else None
+    if wanted is None or wanted.name is None:
+        return None if wanted is None else wanted.version, None
+    on = ObjectKey(AggregateVersion.KIND, resource.metadata.namespace, wanted.name)
+    other = world.objects.find(on)
+    return other.status.version if isinstance(other, AggregateVersion) else None, on
+
+
+async def _compared(
+    question: Question, status: AggregateVersionStatus, on: ObjectKey | None, world: World
+) -> Pass:
+    """The difference from the version that compareTo names. `on`: the object that is to have it."""
+    version = question.before
     if version is None:
         return Pass(status, Waiting(Reason.COMPARISON_NOT_READY, f"{on} has no version yet", on=on))
     try:

@@ -70,7 +70,10 @@ class AwsCloud:
         grant = None if arn is None else self._roles.find(arn, namespace)
         if grant is None:
             return self
-        role = AssumedRole(grant.role_arn, grant.external_id, session_name(namespace))
+        return self.assuming(AssumedRole(grant.role_arn, grant.external_id, session_name(namespace)))
+
+    def assuming(self, role: AssumedRole) -> AwsCloud:
+        """With the rights of this role. The same object for the same role."""
         if role not in self._assuming:
             self._assuming[role] = AwsCloud(
                 msgspec.structs.replace(self._access, role=role),

@@ -44,6 +44,15 @@ def selector_of(stream: Stream, memory: str | None) -> Selector:
     return DuckDBSelector(stream, lambda condition: guarded(parse_condition(condition)), memory)
 
 
+def check_definition(definition: Definition) -> None:
+    """Raises InvalidExpression and InvalidDefinition, naming the field, for what cannot be computed whatever
+    the events are."""
+    from pik.planning.aggregate_sql import query_of
+
+    query_of(definition)
+    _ = definition.zone
+
+
 async def compute(
     stream: Stream,
     definition: Definition,

@@ -145,6 +145,7 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     """Nothing was sent yet: the plan, who refuses it, and the record that begins the run."""
     resource, world = job.resource, job.world
     spec = resource.spec
+    await world.runs.abandon(resource)
     status = status.model_copy(update={"run": None, "progress": None, "failures": ()})
     refused = spec_refusals(
         job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback, networks=world.networks

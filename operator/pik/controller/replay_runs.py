@@ -113,8 +113,11 @@ class InProcessRuns:
             return Standing(outcome=Waiting(Reason.TARGET_UNAVAILABLE, str(watch.trouble)))
         return Standing()
 
+    async def abandon(self, resource: ReplayJob) -> None:
+        """It asks `Run.halted` by itself."""
+
     async def hold(self, run: Run) -> None:
-        """It asks `run.halted` by itself."""
+        """The same."""
 
     async def progress(self, run: Run, *, ended: bool) -> Progress:
         stream = run.opened.stream

@@ -63,6 +63,11 @@ class Runs(Protocol):
         next call goes on with it."""
         ...
 
+    async def abandon(self, resource: ReplayJob) -> None:
+        """No run of this object is on record that may go on: one of another runKey stops at its next
+        checkpoints."""
+        ...
+
     async def hold(self, run: Run) -> None:
         """The run stops at its next checkpoints, until it is ensured again."""
         ...
@@ -86,11 +91,13 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an AggregateVersion asks of its stream."""
+    """What an AggregateVersion asks of its stream. `before`: the version to compare with, once it is known
+    which that is."""
 
     resource: AggregateVersion
     opened: OpenStream
     definition: Definition
+    before: str | None
 
     @property
     def key(self) -> ObjectKey:
@@ -106,8 +113,9 @@ class Computations(Protocol):
         ...
 
     async def difference(self, question: Question, own: str, before: str) -> Difference | Waiting | Stalled:
-        """The difference of its own version from the version `before`. Raises `NoSuchObject` where `before`
-        is not a version of this stream, `Incomparable`, and what interrupted it, as `answer` does."""
+        """The difference of its `own` version from the version `before`, which the question names. Raises
+        `NoSuchObject` where `before` is not a version of this stream, `Incomparable`, and what interrupted
+        it, as `answer` does."""
         ...
 
     async def halt(self, key: ObjectKey) -> None:

@@ -14,6 +14,14 @@ TASK = "PIK_TASK"
 """Name of the environment variable."""
 
 
+class RoleTask(msgspec.Struct, frozen=True):
+    """A role that is assumed for a stream's bucket and table, with the rights of the pod's ServiceAccount."""
+
+    arn: str
+    external_id: str
+    session: str
+
+
 class StreamTask(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a stream lies, and what was declared about it. `prefix`: of its keys, without a slash at the end;
     `epoch`: of the owner for whom the work is done."""
@@ -29,12 +37,20 @@ class StreamTask(msgspec.Struct, frozen=True, omit_defaults=True):
     region: str | None = None
     retention_days: int | None = None
     fingerprint_exclude: tuple[str, ...] = ()
+    role: RoleTask | None = None
+
+
+class ForbiddenTask(msgspec.Struct, frozen=True):
+    """A network that nothing is sent to, and why, as an installation says it."""
+
+    network: str
+    why: str
 
 
 class ReplayTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Replay", tag_field="kind"):
     """One shard of a run of the ReplayJob of this name; the pod's completion index says which. `pace`: the
     share of one pod. `memory`: DuckDB's limit. `grace`: seconds that the pod gets to come to a checkpoint.
-    `loopback`: whether its own machine may be a target, as in a test."""
+    `loopback`: whether its own machine may be a target, as in a test; `networks`: what may not."""
 
     stream: StreamTask
     namespace: str
@@ -45,6 +61,7 @@ class ReplayTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Replay", 
     grace: float
     memory: str | None = None
     loopback: bool = False
+    networks: tuple[ForbiddenTask, ...] = ()
     settings: ShardSettings = ShardSettings()
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from pik.api.capture_stream import Storage
 from pik.api.conditions import Reason
 from pik.api.replay_job import ReplayJob
 from pik.api.targets import TargetType
-from pik.aws.clients import AwsAccess
+from pik.aws.clients import AssumedRole, AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.cluster.jobs.secrets import authorization_from
 from pik.cluster.jobs.task import AggregateTask, ReplayTask, StreamTask, Task
@@ -24,7 +25,7 @@ from pik.controller.aws_cloud import AwsCloud
 from pik.controller.engines import selector_of
 from pik.controller.faults import outcome_of
 from pik.controller.outcome import Stalled
-from pik.domain.errors import Incomplete, NoSuchObject, OutOfMemory, OwnershipConflict, PikError
+from pik.domain.errors import Incomparable, Incomplete, NoSuchObject, OutOfMemory, OwnershipConflict, PikError
 from pik.domain.instants import parse_instant
 from pik.domain.layout import Layout
 from pik.execution.aggregate.answers import (
@@ -37,7 +38,7 @@ from pik.execution.aggregate.answers import (
 )
 from pik.execution.aggregate.comparing import compare
 from pik.execution.aggregate.compute import compute
-from pik.execution.aggregate.records import Answer, read_answer
+from pik.execution.aggregate.records import Answer, check_comparable, read_answer
 from pik.execution.parquet import ParquetCodec
 from pik.execution.replay.marks import Marker
 from pik.execution.replay.pacing import Pacer
@@ -45,6 +46,7 @@ from pik.execution.replay.run import run_one
 from pik.execution.replay.shard import Tools, planned
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Stream
+from pik.planning.replay.addresses import ForbiddenNetwork, ForbiddenNetworks
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import End, EndState
 from pik.planning.replay.spec import TargetAddress
@@ -74,8 +76,8 @@ async def work(task: Task, around: Surroundings, halting: asyncio.Event) -> Verd
     end. Raises what nobody foresaw."""
     try:
         if isinstance(task, AggregateTask):
-            with _machine(around, loopback=False) as machine:
-                return await _answered(task, machine.open(task.stream))
+            with _machine(around) as machine:
+                return await answered(task, machine.open(task.stream))
         if around.shard is None:
             return Verdict(ExitCode.MISCONFIGURED, Reason.INTERNAL_ERROR, "the pod has no completion index")
         return await _shard(task, around.shard, around, halting)
@@ -99,7 +101,8 @@ def _verdict(task: Task, error: PikError) -> Verdict:
 
 
 async def _shard(task: ReplayTask, shard: int, around: Surroundings, halting: asyncio.Event) -> Verdict:
-    with _machine(around, loopback=task.loopback) as machine:
+    networks = [ForbiddenNetwork(ip_network(each.network), each.why) for each in task.networks]
+    with _machine(around, loopback=task.loopback, networks=networks) as machine:
         stream = machine.open(task.stream)
         plan = await planned(stream, task.run_id)
         if plan.hash != task.plan_hash:
@@ -171,7 +174,7 @@ async def _sinks(cloud: AwsCloud, plan: ReplayPlan, secrets: Path) -> AsyncItera
 # an aggregate
 
 
-async def _answered(task: AggregateTask, stream: Stream) -> Verdict:
+async def answered(task: AggregateTask, stream: Stream) -> Verdict:
     asking = Asking(task.namespace, task.name, task.definition_hash, task.known_by, task.as_of)
     answer = await find_answer(stream, asking)
     if answer is None:
@@ -196,6 +199,10 @@ async def _compared(task: AggregateTask, stream: Stream, answer: Answer, version
         before = await read_answer(stream, version)
     except NoSuchObject:
         return f"; there is no version {version} to compare it with"
+    try:
+        check_comparable(before, answer)
+    except Incomparable as error:
+        return f"; {error}"  # the answer is one all the same
     if await find_difference(stream, before, answer) is None:
         found = await compare(stream, before, answer, task.memory)
         await keep_difference(stream, before, answer, found)
@@ -214,8 +221,12 @@ class _Machine:
     scratch: Path
 
     def open(self, task: StreamTask) -> Stream:
+        """With the role that is the stream's, if it has one."""
+        cloud = self.cloud
+        if task.role is not None:
+            cloud = cloud.assuming(AssumedRole(task.role.arn, task.role.external_id, task.role.session))
         storage = Storage(prefix=task.prefix, region=task.region, retentionDays=task.retention_days)
-        objects = self.cloud.objects(task.bucket, storage)
+        objects = cloud.objects(task.bucket, storage)
         return Stream(
             namespace=task.namespace,
             name=task.name,
@@ -224,7 +235,7 @@ class _Machine:
             retention_days=task.retention_days,
             fingerprint_exclude=task.fingerprint_exclude,
             objects=objects,
-            index=self.cloud.index(task.table, storage),
+            index=cloud.index(task.table, storage),
             files=SegmentCache(objects, self.scratch / "segments", self.cpu),
             codec=ParquetCodec(),
             clock=self.clock,
@@ -235,12 +246,22 @@ class _Machine:
 
 
 @contextmanager
-def _machine(around: Surroundings, *, loopback: bool) -> Iterator[_Machine]:
+def _machine(
+    around: Surroundings, *, loopback: bool = False, networks: ForbiddenNetworks = ()
+) -> Iterator[_Machine]:
     """With threads, which end with the block."""
     clock, entropy = SystemClock(), SystemEntropy()
     io = ThreadOffload(around.access.connections, "aws")
     cpu = ThreadOffload(_CPU, "work")
-    cloud = AwsCloud(around.access, io=io, cpu=cpu, clock=clock, entropy=entropy, loopback=loopback)
+    cloud = AwsCloud(
+        around.access,
+        io=io,
+        cpu=cpu,
+        clock=clock,
+        entropy=entropy,
+        loopback=loopback,
+        networks=networks,
+    )
     try:
         yield _Machine(clock, entropy, cpu, cloud, around.scratch)
     finally:

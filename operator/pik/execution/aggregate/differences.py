@@ -10,14 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from pik.domain.errors import Incomparable
 from pik.domain.instants import Instant
-from pik.execution.aggregate.records import Answer, inputs_key, rows_key
+from pik.execution.aggregate.records import Answer, check_comparable, inputs_key, rows_key
 from pik.execution.aggregate.tables import from_parquet
 from pik.execution.reading.relation import connect
 from pik.execution.stream import Stream
 from pik.planning.aggregate_sql import AggregateQuery, query_of
-from pik.planning.definitions import Definition
 
 
 class Change(StrEnum):
@@ -61,13 +59,8 @@ async def difference(stream: Stream, before: Answer, after: Answer, memory: str 
 
     Raises Incomparable where they answer different questions.
     """
-    one, other = before.record, after.record
-    if one.definition_hash != other.definition_hash:
-        raise Incomparable(
-            f"{one.version[:12]} and {other.version[:12]} answer different questions: they differ in "
-            + ", ".join(_differing(one.definition, other.definition))
-        )
-    query = query_of(one.definition)
+    check_comparable(before, after)
+    query = query_of(before.record.definition)
     rows = _row_changes(query, await rows_of(stream, before), await rows_of(stream, after))
     sides = await inputs_of(stream, before), await inputs_of(stream, after)
     winners_count = bool(query.open_columns(stream.fingerprint_exclude))
@@ -149,17 +142,3 @@ def _event_changes(
             ORDER BY 1
             """  # noqa: S608 - names of our own columns
         ).to_arrow_table()
-
-
-def _differing(one: Definition, other: Definition) -> list[str]:
-    fields = {
-        "stream": one.stream_id == other.stream_id,
-        "window": one.window == other.window,
-        "timezone": one.timezone == other.timezone,
-        "bucket": one.bucket == other.bucket,
-        "groupBy": one.group_by == other.group_by,
-        "measures": one.measures == other.measures,
-        "where": one.where == other.where,
-        "the version of the SQL's semantics": one.semantics == other.semantics,
-    }
-    return [name for name, same in fields.items() if not same]

@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from pik.api.aggregate_version import KnownBy
-from pik.domain.errors import AlreadyExists, NoSuchObject, NotReady
+from pik.domain.errors import AlreadyExists, Incomparable, NoSuchObject, NotReady
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
@@ -162,3 +162,27 @@ async def versions(stream: Stream) -> list[VersionRecord]:
             stored = await stream.objects.read(info.key)
             found.append(msgspec.json.decode(stored.body, type=VersionRecord))
     return [record for record in found if record.definition.stream_id == stream.layout.stream_id]
+
+
+def check_comparable(before: Answer, after: Answer) -> None:
+    """Raises Incomparable where they answer different questions."""
+    one, other = before.record, after.record
+    if one.definition_hash != other.definition_hash:
+        raise Incomparable(
+            f"{one.version[:12]} and {other.version[:12]} answer different questions: they differ in "
+            + ", ".join(_differing(one.definition, other.definition))
+        )
+
+
+def _differing(one: Definition, other: Definition) -> list[str]:
+    fields = {
+        "stream": one.stream_id == other.stream_id,
+        "window": one.window == other.window,
+        "timezone": one.timezone == other.timezone,
+        "bucket": one.bucket == other.bucket,
+        "groupBy": one.group_by == other.group_by,
+        "measures": one.measures == other.measures,
+        "where": one.where == other.where,
+        "the version of the SQL's semantics": one.semantics == other.semantics,
+    }
+    return [name for name, same in fields.items() if not same]
