@@ -88,3 +88,21 @@ async def test_of_two_that_are_there_at_once_one_leads() -> None:
     assert sum(each.leads for each in replicas) == 1
     for task in tasks:
         task.cancel()
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
+    """Else the holder would notice that it has lost its lease when another has long begun."""
+    api, clock = FakeApi(), ManualClock(START)
+    first = Leadership(
+        api, "pik", "operator", "first", clock, LeaseTiming(lasts=12, renewed=0.01, given_up=0.05)
+    )
+    await first.acquire()
+
+    async def never(path: str, **_: str) -> dict[str, object]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    api.get = never  # type: ignore[method-assign]
+    clock.advance(0.05)
+    with pytest.raises(LeadershipLost, match="could not be renewed"):
+        await first.keep()

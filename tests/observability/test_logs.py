@@ -88,7 +88,8 @@ def test_errors_are_one_line(written: io.StringIO) -> None:
 
 
 def test_other_libraries_lines_come_the_same_way_without_what_they_attach(written: io.StringIO) -> None:
-    logging.getLogger("kopf.objects").info(
+    logging.getLogger("kopf.objects").info("each event", extra={})
+    logging.getLogger("kopf.objects").warning(
         "seen",
         extra={
             "settings": object(),

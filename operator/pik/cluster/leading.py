@@ -7,6 +7,7 @@ from doing harm are conditional writes in S3 and DynamoDB.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class Leadership:
         renewed = self._clock.now()
         while True:
             await self._clock.sleep(self._timing.renewed)
-            if await self._try():
+            if await self._in_time(renewed):
                 renewed = self._clock.now()
             elif self._holder() not in ("", self._identity):
                 self.leads = False
@@ -90,6 +91,17 @@ class Leadership:
             await self._write({**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1})
         except KubeError as error:
             log.warning("the lease %s was not released: %s", self._name, error)
+
+    async def _in_time(self, renewed: Instant) -> bool:
+        """Tries, for no longer than until the lease has to be given up: an answer that comes later is of no
+        use, and until then nothing else would be noticed."""
+        left = self._timing.given_up - _seconds(renewed, self._clock.now())
+        try:
+            async with asyncio.timeout(max(left, self._timing.renewed)):
+                return await self._try()
+        except TimeoutError:
+            log.warning("the lease %s was not answered for in time", self._name)
+            return False
 
     async def _try(self) -> bool:
         """Whether this process holds it now."""

@@ -56,7 +56,9 @@ _QUIET: Mapping[str, int] = {
         ("botocore", "boto3", "urllib3", "s3transfer", "kubernetes", "httpx", "httpcore", "asyncio"),
         logging.WARNING,
     ),
-    **dict.fromkeys(("kopf", "uvicorn"), logging.INFO),
+    "uvicorn": logging.INFO,
+    "kopf": logging.WARNING,  # it says in INFO that each event was seen
+    "kopf._core.reactor.running": logging.ERROR,  # that signals are not its own is meant to be so
 }
 
 
