@@ -24,7 +24,7 @@ RUN cd /opt/pik/lib/python3*/site-packages \
       pyarrow/*flight* pyarrow/*s3* pyarrow/*_cpp_tests* kubernetes/aio kubernetes/client/api \
  && find pyarrow -name '*.p[xy][dxi]' -delete \
  && find botocore/data -mindepth 1 -maxdepth 1 -type d \
-      ! -name dynamodb ! -name s3 ! -name sqs ! -name sts ! -name 'sso*' ! -name signin -exec rm -r {} + \
+      ! -name dynamodb ! -name s3 ! -name sqs ! -name sts ! -name 'sso*' ! -name signin ! -name resourcegroupstaggingapi -exec rm -r {} + \
  && find boto3/data -mindepth 1 -maxdepth 1 -type d ! -name dynamodb ! -name s3 ! -name sqs -exec rm -r {} +
 
 COPY README.md LICENSE ./
