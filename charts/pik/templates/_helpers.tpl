@@ -82,10 +82,6 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "pik.env" -}}
 - name: PIK_CLUSTER
   value: {{ include "pik.clusterName" . | quote }}
-- name: PIK_NAMESPACE
-  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
-- name: PIK_POD
-  valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- with .Values.watchNamespaces }}
 - name: PIK_WATCH_NAMESPACES
   value: {{ join "," . | quote }}
