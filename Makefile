@@ -6,8 +6,9 @@ PYTHON ?= python3
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pik
 UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
+CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo test check verify generate format clean
+.PHONY: help setup demo test check verify generate format sbom clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,13 @@ generate: .venv/ready ## write the generated files
 format: .venv/ready ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+sbom: | $(UV) ## what the image has: build/sbom.cdx.json (CycloneDX)
+	$(UV) venv --quiet --clear --python $(PYTHON) build/sbom
+	$(UV) pip install --quiet --python build/sbom/bin/python --constraint constraints.txt '.[operator]'
+	$(UV) tool run --quiet --from cyclonedx-bom==$(CYCLONEDX) cyclonedx-py environment \
+	  --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --output-file build/sbom.cdx.json build/sbom/bin/python
 
 clean: ## remove the environment; caches of other tools stay in the cache folder
 	rm -rf .venv

@@ -29,6 +29,7 @@ _TABLE = re.compile(r"(<!-- generated: values -->\n).*?(<!-- end -->)", re.DOTAL
 _KEPT = """\
   annotations:
     helm.sh/resource-policy: keep
+    argocd.argoproj.io/sync-options: Delete=false,Prune=false
   labels:
     {{- include "pik.labels" . | nindent 4 }}
 """

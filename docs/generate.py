@@ -27,6 +27,15 @@ from pik.planning.sql import grammar
 
 HERE = Path(__file__).resolve().parent
 ADVICE = HERE / "troubleshooting.yaml"
+RULES = HERE.parent / "charts" / "pik" / "templates" / "_rules.tpl"
+_RULE = re.compile(r"^# (.*)\n(- apiGroups:.*\n(?:  .*\n)+)", re.MULTILINE)
+_BOUND = {  # rules of the chart, and who has them
+    "operatorRules": "operator",
+    "operatorClusterRules": "operator",
+    "leaderRules": "operator, in its own namespace",
+    "gatewayRules": "gateway",
+    "gatewayReviewRules": "gateway",
+}
 _REGION = re.compile(r"(<!-- generated: (?P<name>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -139,6 +148,23 @@ def metric_buckets() -> str:
     return _table(("histogram", "upper bounds, seconds"), rows)
 
 
+def rights() -> str:
+    """What the chart's own ServiceAccounts may do, from its templates: comments say what for."""
+    text = RULES.read_text(encoding="utf-8")
+    rows = []
+    for name, who in _BOUND.items():
+        body = re.search(rf'define "pik\.{name}" -\}}\}}\n(.*?)\{{\{{- end \}}\}}\n(?:\n|$)', text, re.DOTALL)
+        if body is None:
+            raise UnknownTable(f"{RULES.name} has no rules {name}")
+        for comment, rule in _RULE.findall(re.sub(r"^\{\{.*\}\}\n", "", body[1], flags=re.MULTILINE)):
+            parsed = yaml.safe_load(rule)[0]
+            group = parsed["apiGroups"][0] or "core"
+            named = f" (only {', '.join(parsed['resourceNames'])})" if "resourceNames" in parsed else ""
+            what = ", ".join(f"`{resource}`" for resource in parsed["resources"])
+            rows.append((who, f"{group}: {what}{named}", ", ".join(parsed["verbs"]), comment))
+    return _table(("who", "on", "may", "for"), rows)
+
+
 def tables() -> Mapping[str, Callable[[], str]]:
     """Every table, by its name in the pages."""
     by_kind = {
@@ -155,6 +181,7 @@ def tables() -> Mapping[str, Callable[[], str]]:
         "segment columns": segment_columns,
         "metrics": metrics,
         "metric buckets": metric_buckets,
+        "rights": rights,
     }
 
 

@@ -27,6 +27,7 @@ MANIFESTS = [
     for page in PAGES
     for block in blocks(page, "yaml")
     for manifest in load_text(block.text, str(block))
+    if manifest.value.get("apiVersion", "").startswith("pik.dev/")  # others: chart and gitops
 ] + [manifest for file in sorted((ROOT / "examples").rglob("*.yaml")) for manifest in load_path(file)]
 
 

@@ -1,4 +1,4 @@
-"""What those that wait for objects make of pik's: Argo CD by the shipped script, Flux by kstatus."""
+"""What those that wait for objects make of pik's: Argo CD by the shipped script, Flux by its libraries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import yaml
 from lupa import lua51
 
 from controller.clusters import kstatus as computed
-from docs.pages import ROOT
-from gitops.conftest import KStatus
+from docs.pages import DOCS, ROOT, blocks
+from gitops.conftest import Flux
 from gitops.states import Meaning, State, states
 from pik.api.conditions import REASONS, Reason
 from pik.api.kinds import KINDS
@@ -83,9 +83,10 @@ def test_every_documented_reason_is_among_the_states() -> None:
     assert {(kind, reason) for kind, reason in told - shown if reason not in parts} == set()
 
 
-def test_kstatus_says_what_the_state_means(kstatus: KStatus) -> None:
-    """A replay that waits for a person is Current: neither Flux nor anybody else times out over it."""
-    found = kstatus([state.manifest for state in STATES])
+def test_kstatus_says_what_the_state_means(flux: Flux) -> None:
+    """A replay that waits for a person is Current: nobody times out over it. What the others say of a new
+    object and of one with `suspend` is set right by the expressions of the next test."""
+    found = flux.kstatus([state.manifest for state in STATES])
     for state, status in zip(STATES, found, strict=True):
         if state.meaning is Meaning.HELD:
             assert status == ("Current" if state.kind == "ReplayJob" else "InProgress"), state
@@ -93,7 +94,28 @@ def test_kstatus_says_what_the_state_means(kstatus: KStatus) -> None:
             assert status == KSTATUS[state.meaning], state
 
 
-def test_the_tests_own_kstatus_is_the_real_one(kstatus: KStatus) -> None:
+def test_the_expressions_of_the_page_say_what_the_state_means(flux: Flux) -> None:
+    (checks,) = [
+        manifest["spec"]["healthCheckExprs"]
+        for block in blocks(DOCS / "gitops.md", "yaml")
+        for manifest in yaml.safe_load_all(block.text)
+        if manifest["kind"] == "Kustomization"
+    ]
+    assert {check["kind"] for check in checks} == KINDS.keys()
+    wanted = {
+        **KSTATUS,
+        Meaning.NEW: "InProgress",
+        Meaning.HELD: "Current",
+    }
+    for check in checks:
+        expressions = {name: check[name] for name in ("current", "failed", "inProgress") if name in check}
+        ours = [state for state in STATES if state.kind == check["kind"]]
+        found = flux.health(expressions, [state.manifest for state in ours])
+        for state, status in zip(ours, found, strict=True):
+            assert status == wanted[state.meaning], state
+
+
+def test_the_tests_own_kstatus_is_the_real_one(flux: Flux) -> None:
     manifests = [state.manifest for state in STATES]
     ours = [computed(KINDS[state.kind].from_manifest(state.manifest)) for state in STATES]
-    assert ours == kstatus(manifests)
+    assert ours == flux.kstatus(manifests)

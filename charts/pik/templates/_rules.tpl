@@ -1,8 +1,11 @@
-{{/* What the operator may do where it reconciles. */}}
+{{- /* What each may do. The comment before a rule says what it needs that for; docs/security.md has them all. */}}
+
 {{- define "pik.operatorRules" -}}
+# what is to be done
 - apiGroups: [pik.dev]
   resources: [capturestreams, replayjobs, aggregateversions]
   verbs: [get, list, watch]
+# what was found
 - apiGroups: [pik.dev]
   resources: [capturestreams/status, replayjobs/status, aggregateversions/status]
   verbs: [update]
@@ -10,34 +13,69 @@
 - apiGroups: [pik.dev]
   resources: [capturestreams]
   verbs: [patch]
-# ttlSecondsAfterFinished
+# a finished ReplayJob whose ttlSecondsAfterFinished is over
 - apiGroups: [pik.dev]
   resources: [replayjobs]
   verbs: [delete]
+# what `kubectl describe` shows
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
 {{- if eq .Values.executor "Jobs" }}
+# workers
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
-# why a pod ended
+  verbs: [list, watch, create, patch, delete]
+# why a worker does not work: how its pod ended, or why there is none
 - apiGroups: [""]
-  resources: [pods]
+  resources: [pods, events]
   verbs: [list]
 {{- end }}
 {{- end }}
 
-{{/* What the gateway may do where it takes events. */}}
+{{- define "pik.operatorClusterRules" -}}
+# access.from: Selector
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
+{{- end }}
+
+{{- define "pik.leaderRules" -}}
+# which replica leads; a name cannot be asked of what is not there yet
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+# which replica leads
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [pik-operator]
+  verbs: [get, update]
+{{- end }}
+
 {{- define "pik.gatewayRules" -}}
+# where events go
 - apiGroups: [pik.dev]
   resources: [capturestreams]
   verbs: [get, list, watch]
 {{- end }}
 
+{{- define "pik.gatewayReviewRules" -}}
+# who calls: ingest.auth.type TokenReview
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+# whether that one may send events
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
+
 {{- define "pik.viewerRules" -}}
 - apiGroups: [pik.dev]
   resources: [capturestreams, replayjobs, aggregateversions]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
   verbs: [get, list, watch]
 {{- end }}
 
