@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -192,28 +192,32 @@ async def stored(site: Site, name: str) -> Stored:
 
 
 async def test_two_gateways_race_the_same_keys(site: Site) -> None:
-    """400 keys, each sent by both gateways at once with payloads that differ: one of them is the event."""
+    """500 keys, each sent to both gateways with payloads that differ: 400 from both ends, so that neither is
+    the first everywhere, and 100 at the very same time. One of the two is the event."""
     urls = [site.gateway().url + site.path(RACED) for _ in range(2)]
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
 
-        async def offer(start: int, amount: int) -> list[str]:
-            batch = [event(f"k{number}", amount) for number in range(start, start + 20)]
-            response = await send(client, urls[amount], batch)
-            assert response.status_code == 200, response.text
-            return [answer["status"] for answer in response.json()["answers"]]
+        async def offer(amount: int, starts: Sequence[int]) -> None:
+            for start in starts:
+                batch = [event(f"k{number}", amount) for number in range(start, start + 20)]
+                response = await send(client, urls[amount], batch)
+                assert response.status_code == 200, response.text
+                told[start, amount] = [answer["status"] for answer in response.json()["answers"]]
 
-        offers = [(start, amount) for start in range(0, 400, 20) for amount in (0, 1)]
-        told = dict(zip(offers, await asyncio.gather(*(offer(*each) for each in offers)), strict=True))
+        told: dict[tuple[int, int], list[str]] = {}
+        ends = range(0, 400, 20)
+        await asyncio.gather(offer(0, ends), offer(1, ends[::-1]))
+        await asyncio.gather(*(offer(amount, [start]) for start in range(400, 500, 20) for amount in (0, 1)))
     there = await stored(site, RACED)
     winners: dict[str, int] = {}
-    for start in range(0, 400, 20):
+    for start in range(0, 500, 20):
         for offset, pair in enumerate(zip(told[start, 0], told[start, 1], strict=True)):
             assert sorted(pair) == ["ACCEPTED", "CONFLICT"]
             winners[f"k{start + offset}"] = pair.index("ACCEPTED")
     assert there.payloads == winners
-    assert len(set(winners.values())) == 2, "neither gateway had all of them: it was a race"
-    assert there.counts == {"ACCEPTED": 400, "CONFLICT": 400}
-    assert (there.tally.events, there.tally.conflicts, there.tally.duplicates) == (400, 400, 0)
+    assert len(set(winners.values())) == 2, "no gateway had all of them: it was a race"
+    assert there.counts == {"ACCEPTED": 500, "CONFLICT": 500}
+    assert (there.tally.events, there.tally.conflicts, there.tally.duplicates) == (500, 500, 0)
     assert there.findings == []
 
 
