@@ -43,6 +43,13 @@ spec:
   bucket: Window
   measures: [{name: readings, expression: count(*)}]
 """
+DOOMED = """
+apiVersion: pik.dev/v1alpha1
+kind: CaptureStream
+metadata: {name: doomed, annotations: {pik.dev/abandon-storage: "true"}}
+spec:
+  storage: {prefix: doomed, deletionPolicy: Delete}
+"""
 HOURS = [hour for hour in range(24) if hour not in (5, 6)]
 WINDOW = ("--from", "2013-07-10T04:00:00Z", "--to", "2013-07-11T00:00:00Z")
 SENDER = {"apiGroups": ["pik.dev"], "resources": ["capturestreams/events"], "verbs": ["create"]}
@@ -66,7 +73,10 @@ def at_work(team: Team, endpoint: str, logs: Path) -> Iterator[Work]:
     common = ("--cluster", work.name, "--watch-namespaces", team.namespace)
     common += ("--kubeconfig", str(team.cluster.kubeconfig), "--host", "127.0.0.1")
     commands = (
-        ("operator", "--namespace", team.namespace, "--gateway-url", work.gateway, *common),
+        (
+            *("operator", "--namespace", team.namespace, "--gateway-url", work.gateway),
+            *("--executor", "InProcess", *common),
+        ),
         ("gateway", "--port", port, *common),
     )
     environ = {**os.environ, "AWS_ENDPOINT_URL": endpoint}
@@ -202,6 +212,12 @@ def test_an_incident_from_the_first_event_to_what_is_left(
         assert team.there("cst", "readings")["status"]["streamID"] == stream_id
         assert orphans(oncall, team) == []
         assert oncall.reads("verify", "readings")["ok"]
+
+        # a deletion that is given up leaves the same, and nothing else
+        team.gitops(DOOMED)
+        wait(oncall, "cst", "doomed", "Ready")
+        team.cluster.kubectl("delete", "cst", "doomed", "-n", team.namespace)
+        assert [one["owner"] for one in orphans(oncall, team)] == [f"{team.namespace}/doomed"] * 2
 
 
 def orphans(oncall: Person, team: Team) -> list[dict[str, Any]]:

@@ -101,6 +101,9 @@ async def test_all_that_has_our_tags_and_nothing_else(
     assert {one.tags[OWNER_TAG] for one in found} == {"home/team/things"}
     assert {one.region for one in found} == {inventory.region}
     assert unique in await inventory.buckets()
+    assert await inventory.rules(unique) == ["pik:p/"]
+    assert await inventory.rules(f"{unique}-other") == []
+    assert await inventory.rules(f"{unique}-none") is None
     facts = await inventory.table(unique)
     assert facts is not None
     assert facts.entries == 0

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
 import pytest
 
 from pik.api.capture_stream import CaptureStreamSpec
+from pik.aws.clients import AwsAccess
+from pik.aws.observing import CallResult
+from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
+from pik.controller.aws_cloud import AwsCloud
 from pik.domain.errors import Denied
 from pik.domain.instants import Instant
 from pik.domain.layout import owner_key
-from pik.execution.ownership import OwnerRecord
+from pik.execution.ownership import Claimant, OwnerRecord, claim
 from pik.execution.unclaimed import Region, Search, search
 from pik.memory.inventory import MemoryInventory
 from pik.memory.objects import MemoryObjectStore
@@ -54,7 +59,6 @@ class Account:
     async def search(self, *claims: Claim) -> Search:
         region = Region(
             self.here,
-            MemoryProvisioner(self.memory),
             lambda bucket: MemoryObjectStore(self.memory.bucket(bucket), self.clock),
         )
         return await search(region, "home", claims, None)
@@ -113,3 +117,51 @@ async def test_without_the_right_to_list_buckets_their_age_is_not_told(account: 
     account.here = Mute(account.memory)
     bucket, _ = (await account.search()).unclaimed
     assert (bucket.created, bucket.stream_ids) == (None, (ID,))
+
+
+class Calls:
+    """`AwsObserver`: what was asked how often."""
+
+    def __init__(self) -> None:
+        self.made: Counter[str] = Counter()
+
+    def answered(
+        self, service: str, operation: str, result: CallResult, seconds: float, attempt: int
+    ) -> None:
+        self.made[operation] += 1
+
+
+@pytest.mark.emulator
+async def test_calls_are_one_for_all_and_then_a_few_for_each(emulator: str, unique: str) -> None:
+    calls, io = Calls(), ThreadOffload(8)
+    cloud = AwsCloud(
+        AwsAccess(endpoint_url=emulator),
+        io=io,
+        cpu=io,
+        clock=SystemClock(),
+        entropy=SystemEntropy(),
+        loopback=False,
+        observer=calls,
+    )
+    spec = CaptureStreamSpec.model_validate({"storage": {"prefix": "p"}})
+    for number in range(3):
+        claimant = Claimant(unique, "team", str(number))
+        names = Names(unique, "team", str(number), f"{unique}-{number}", "p/")
+        owned = {"owned": False, "known_stream": None}
+        for difference in bucket_differences(spec, names, None, **owned):  # type: ignore[arg-type]
+            await cloud.provisioner(None).apply(difference.action)
+        record = await claim(cloud.objects(names.bucket, spec.storage), "p/", claimant, SystemEntropy())
+        for difference in table_differences(spec, names, names.bucket, record.stream_id, None):
+            await cloud.provisioner(None).apply(difference.action)
+    calls.made.clear()
+    region = Region(cloud.inventory(None), lambda bucket: cloud.objects(bucket, spec.storage))
+    found = await search(region, unique, [], None)
+    io.close()
+    assert sorted((one.tagged.made.value, one.owner) for one in found.unclaimed) == [
+        (made, f"team/{number}") for made in ("Bucket", "Table") for number in range(3)
+    ]
+    assert calls.made == {
+        "GetResources": 1,
+        "ListBuckets": 1,
+        **dict.fromkeys(("GetBucketLifecycleConfiguration", "GetObject", "DescribeTable"), 3),
+    }

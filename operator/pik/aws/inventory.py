@@ -48,6 +48,17 @@ class AwsInventory:
     async def buckets(self) -> Mapping[str, Instant]:
         return {bucket["Name"]: instant_of(bucket["CreationDate"]) for bucket in await self._list_buckets()}
 
+    async def rules(self, bucket: str) -> list[str] | None:
+        try:
+            answer = await call(self._io, self._s3.get_bucket_lifecycle_configuration, Bucket=bucket)
+        except NoSuchBucket:
+            return None
+        except PikError as error:
+            if is_code(error, "NoSuchLifecycleConfiguration"):
+                return []
+            raise
+        return [rule["ID"] for rule in answer["Rules"] if "ID" in rule]
+
     async def table(self, name: str) -> TableFacts | None:
         try:
             found = (await call(self._io, self._dynamodb.describe_table, TableName=name))["Table"]

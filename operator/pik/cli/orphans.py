@@ -107,9 +107,7 @@ def _inventory(desk: Desk, region: str | None) -> Inventory:
 
 def _region(desk: Desk, region: str | None, inventory: Inventory) -> Region:
     storage = Storage(prefix="any", region=region)  # of which only the region counts for reading
-    return Region(
-        inventory, desk.cloud.provisioner(region), lambda bucket: desk.cloud.objects(bucket, storage)
-    )
+    return Region(inventory, lambda bucket: desk.cloud.objects(bucket, storage))
 
 
 def _sentence(

@@ -16,7 +16,6 @@ from pik.planning.storage import prefixes_of
 from pik.planning.unclaimed import Claim, Held, Made, Tagged, Unclaimed, sort_out, with_contents
 from pik.ports.inventory import Inventory
 from pik.ports.objects import ObjectStore
-from pik.ports.provisioning import StorageProvisioner
 
 _AT_ONCE = 8
 
@@ -25,7 +24,6 @@ class Region(msgspec.Struct, frozen=True):
     """One region's services. `objects`: of a bucket."""
 
     inventory: Inventory
-    provisioner: StorageProvisioner
     objects: Callable[[str], ObjectStore]
 
 
@@ -69,11 +67,11 @@ async def _bucket(
     region: Region, one: Unclaimed, created: Instant | None, cluster: str, claims: Sequence[Claim]
 ) -> Unclaimed | None:
     name = one.tagged.name
-    there = await region.provisioner.bucket(name)
-    if there is None:
+    rules = await region.inventory.rules(name)
+    if rules is None:
         return None  # its tags are remembered for a while
     objects = region.objects(name)
-    held = [await _held(objects, prefix) for prefix in prefixes_of(there.rules)]
+    held = [await _held(objects, prefix) for prefix in prefixes_of(rules)]
     found = with_contents(one, [record for record in held if record is not None], cluster, claims)
     return found and msgspec.structs.replace(found, created=created)
 

@@ -32,5 +32,9 @@ class MemoryInventory:
     async def buckets(self) -> Mapping[str, Instant]:
         return dict.fromkeys(self._account.bucket_settings, _MADE)
 
+    async def rules(self, bucket: str) -> list[str] | None:
+        there = self._account.bucket_settings.get(bucket)
+        return None if there is None else list(there.rules)
+
     async def table(self, name: str) -> TableFacts | None:
         return TableFacts(_MADE, 0, 0) if name in self._account.table_settings else None

@@ -7,7 +7,7 @@ tag that was taken out of the spec stays, since nothing says any more whose it w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from hashlib import sha256
 
 import msgspec
@@ -381,8 +381,8 @@ def owner_tag(owner: str) -> str:
     return owner if len(owner) <= _TAG_VALUE else sha256(owner.encode()).hexdigest()
 
 
-def prefixes_of(rules: Mapping[str, LifecycleRule]) -> list[str]:
-    """The prefixes that streams have in a bucket, by the lifecycle rules that each of them has there."""
+def prefixes_of(rules: Iterable[str]) -> list[str]:
+    """The prefixes that streams have in a bucket, by the ids of the lifecycle rules that each has there."""
     ids = (id_.removeprefix(_RULE) for id_ in rules if id_.startswith(_RULE))
     return sorted(prefix for prefix in ids if prefix.endswith("/"))
 

@@ -34,6 +34,10 @@ class Inventory(Protocol):
         """When each bucket was created. Raises `Denied`."""
         ...
 
+    async def rules(self, bucket: str) -> Sequence[str] | None:
+        """Ids of the bucket's lifecycle rules. None where there is no such bucket."""
+        ...
+
     async def table(self, name: str) -> TableFacts | None:
         """None where there is none."""
         ...
