@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 from pathlib import Path
 from random import Random
 
+from chart.rendering import Renderer, helm_of
+from cluster import handle
 from pik.aws.system import SystemEntropy
 from pik.cluster.errors import KubeNotFound
 from running.check import Expected, Outcome, check
 from running.process import OperatorProcess
-from running.scene import Never, Scene, scene, until
+from running.scene import Ground, Never, Scene, scene, until
 from running.specs import EVENTS, SOURCES, is_settled, job_spec, stream_spec, version_spec
 
 
@@ -150,10 +153,10 @@ class Campaign:
 
 
 async def campaign(
-    kubeconfig: Path, endpoint: str, namespace: str, scratch: Path, *, kills: int, objects: int, seed: int
+    ground: Ground, namespace: str, scratch: Path, *, kills: int, objects: int, seed: int
 ) -> Outcome:
     """With replays in the operator's own process, so that they are killed with it."""
-    async with scene(kubeconfig, endpoint, namespace, scratch, "--executor", "InProcess") as made:
+    async with scene(ground, namespace, scratch, "--executor", "InProcess") as made:
         return await Campaign(made, made.operator(), seed).run(kills, objects)
 
 
@@ -167,10 +170,10 @@ def main() -> int:
     options = parser.parse_args()
     namespace = f"restarts-{SystemEntropy().hex(6)}"
     with tempfile.TemporaryDirectory() as scratch:
+        cluster = handle.given(options.kubeconfig, Path(scratch), os.environ)
         outcome = asyncio.run(
             campaign(
-                options.kubeconfig,
-                options.endpoint,
+                Ground(cluster, Renderer(helm_of(Path(scratch), cluster.environment())), options.endpoint),
                 namespace,
                 Path(scratch),
                 kills=options.kills,

@@ -1,15 +1,15 @@
-"""The API server that the operators of these tests work on."""
-
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from chart.conftest import helm, render
+from chart.rendering import Renderer
+from cluster.handle import Cluster
+from running.scene import Ground
+
+__all__ = ["helm", "render"]
+
 
 @pytest.fixture
-def kubeconfig(control_plane: Any) -> Path:
-    """Of an administrator."""
-    found: Path = control_plane.kubeconfig
-    return found
+def ground(control_plane: Cluster, render: Renderer, emulator: str) -> Ground:
+    return Ground(control_plane, render, emulator)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chart.rendering import Renderer
+from cluster.handle import Cluster
 from controller.manifests import events
 from pik.api.capture_stream import CaptureStream
 from pik.api.common import API_VERSION
@@ -22,6 +24,7 @@ from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.stream import Stream
 from running.process import OperatorProcess
+from running.rights import granted, manifests
 from running.specs import is_true
 
 PATIENCE = 120.0  # seconds, for anything
@@ -32,15 +35,24 @@ class Never(AssertionError):
     """What was waited for did not come."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A cluster, the chart, and the endpoint of an AWS emulator."""
+
+    cluster: Cluster
+    render: Renderer
+    endpoint: str
+
+
 @dataclass(slots=True)
 class Scene:
-    """`options`: of its operators."""
+    """`api`: as an administrator. `operators_kubeconfig`, `options`: of its operators."""
 
     api: KubeApi
     namespace: str
     clients: AwsClients
     workshop: Workshop
-    kubeconfig: Path
+    operators_kubeconfig: Path
     endpoint: str
     scratch: Path
     options: tuple[str, ...]
@@ -49,7 +61,9 @@ class Scene:
     def operator(self, identity: str = "replica-0") -> OperatorProcess:
         """One that has not been started yet."""
         log = self.scratch / f"{identity}.log"
-        made = OperatorProcess(self.kubeconfig, self.endpoint, log, identity=identity, options=self.options)
+        made = OperatorProcess(
+            self.operators_kubeconfig, self.endpoint, log, identity=identity, options=self.options
+        )
         self.operators.append(made)
         return made
 
@@ -134,27 +148,36 @@ async def until(
 
 
 @asynccontextmanager
-async def scene(
-    kubeconfig: Path, endpoint: str, namespace: str, scratch: Path, *options: str
-) -> AsyncIterator[Scene]:
-    """In a new namespace. Its operators are killed in the end."""
+async def scene(ground: Ground, namespace: str, scratch: Path, *options: str) -> AsyncIterator[Scene]:
+    """In a new namespace. Its operators have the rights that the chart gives in that namespace, and are
+    killed in the end."""
     asking, listening, io, work = (ThreadOffload(number) for number in (4, 1, 8, 2))
-    api = KubeApi(configuration(kubeconfig), asking, listening)
-    access = AwsAccess(endpoint_url=endpoint)
+    api = KubeApi(configuration(ground.cluster.kubeconfig), asking, listening)
+    access = AwsAccess(endpoint_url=ground.endpoint)
     clock, entropy = SystemClock(), SystemEntropy()
     cloud = AwsCloud(access, io=io, cpu=work, clock=clock, entropy=entropy, loopback=False)
     workshop = Workshop(
         cloud, clock=clock, entropy=entropy, offload=work, cache=scratch / "segments", wake=lambda _: None
     )
+    made: Scene | None = None
     of_its_own = ("--cluster", namespace, "--namespace", namespace, "--watch-namespaces", namespace)
-    made = Scene(
-        api, namespace, AwsClients(access), workshop, kubeconfig, endpoint, scratch, (*of_its_own, *options)
-    )
+    given = manifests(ground.render, namespace, watchNamespaces=[namespace])
     try:
         await api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        operators = await asyncio.to_thread(granted, ground.cluster, namespace, given)
+        made = Scene(
+            api,
+            namespace,
+            AwsClients(access),
+            workshop,
+            operators,
+            ground.endpoint,
+            scratch,
+            (*of_its_own, *options),
+        )
         yield made
     finally:
-        for operator in made.operators:
+        for operator in made.operators if made is not None else ():
             await operator.kill()
         for opened in workshop.opened():
             await opened.capture.close()

@@ -14,7 +14,7 @@ from pik.cluster.api import Object
 from pik.cluster.errors import KubeNotFound
 from pik.cluster.objects import FINALIZER
 from running.process import OperatorProcess
-from running.scene import Scene, scene, until
+from running.scene import Ground, Scene, scene, until
 from running.specs import is_settled, stream_spec
 
 Kubectl = Callable[..., str]
@@ -22,8 +22,8 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "flights").glob("**/
 
 
 @pytest.fixture
-async def world(kubeconfig: Path, emulator: str, unique: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(kubeconfig, emulator, unique[:30], tmp_path, "--executor", "InProcess") as made:
+async def world(ground: Ground, unique: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene(ground, unique[:30], tmp_path, "--executor", "InProcess") as made:
         yield made
 
 

@@ -12,7 +12,7 @@ import pytest
 from pik.cluster.api import Object
 from pik.cluster.errors import KubeNotFound
 from running.process import OperatorProcess
-from running.scene import Scene, scene, until
+from running.scene import Ground, Scene, scene, until
 from running.specs import job_spec, stream_spec
 
 COUNT = 30
@@ -46,8 +46,8 @@ class Done:
 
 
 @pytest.fixture
-async def done(kubeconfig: Path, emulator: str, unique: str, tmp_path: Path) -> AsyncIterator[Done]:
-    async with scene(kubeconfig, emulator, unique[:30], tmp_path, "--executor", "InProcess") as made:
+async def done(ground: Ground, unique: str, tmp_path: Path) -> AsyncIterator[Done]:
+    async with scene(ground, unique[:30], tmp_path, "--executor", "InProcess") as made:
         operator = made.operator()
         await operator.start()
         await made.create("CaptureStream", "things", stream_spec("things"))
