@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from chart.rendering import CHART, Helm, helm_of
-from cluster import handle
-from cluster.errors import ClusterImpossible
+from chart.rendering import CHART, Helm
 from cluster.handle import Cluster
-from clusters_for_tests import impossible
 from gitops.states import SPECS
 from pik.api.kinds import KINDS
 from pik.api.manifests import load_text
@@ -24,22 +19,6 @@ pytestmark = pytest.mark.cluster
 NAMESPACE = "pik-system"
 RELEASE = ("pik", "--namespace", NAMESPACE)
 LEAST = ("--set", "clusterName=test")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Without CRDs."""
-    try:
-        started = handle.start(tmp_path_factory.mktemp("lifecycle") / "cluster", os.environ)
-    except ClusterImpossible as error:
-        impossible(error)
-    yield started.cluster
-    started.stop()
-
-
-@pytest.fixture
-def release(cluster: Cluster, tmp_path: Path) -> Helm:
-    return helm_of(tmp_path / "helm", cluster.environment())
 
 
 def objects(cluster: Cluster) -> dict[str, tuple[str, str]]:
