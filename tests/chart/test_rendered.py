@@ -27,7 +27,7 @@ from chart.rendering import (
 from docs.pages import ROOT
 from pik.cli.main import pik
 
-COMING = {"PIK_ROLE_MAP", "PIK_FORBIDDEN_NETWORKS", "PIK_IMAGE"}  # read by processes that are being written
+COMING = {"PIK_ROLE_MAP", "PIK_FORBIDDEN_NETWORKS"}  # read by processes that are being written
 _OF_THE_CLUSTER = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
 
 
