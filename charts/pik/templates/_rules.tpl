@@ -17,6 +17,10 @@
 - apiGroups: [pik.dev]
   resources: [replayjobs]
   verbs: [delete]
+# never to change one: a dry-run approval shows whether the approval policy is at work
+- apiGroups: [pik.dev]
+  resources: [replayjobs]
+  verbs: [patch]
 # what `kubectl describe` shows
 - apiGroups: [""]
   resources: [events]
@@ -37,7 +41,7 @@
 # access.from: Selector
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get, list, watch]
+  verbs: [get]
 {{- end }}
 
 {{- define "pik.leaderRules" -}}

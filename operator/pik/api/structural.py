@@ -28,8 +28,10 @@ _KEYWORDS = (
 
 
 def _pattern(_: Any, pattern: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
-    # of a text that is too long, nothing more is said
-    if isinstance(value, str) and len(value) <= schema["maxLength"] and not matches(pattern, value):
+    # of a text that is too long or too short, nothing more is said
+    if not isinstance(value, str) or not schema.get("minLength", 0) <= len(value) <= schema["maxLength"]:
+        return
+    if not matches(pattern, value):
         yield ValidationError(f"should match '{pattern}'")
 
 
@@ -96,7 +98,11 @@ def _repeated(items: list[Any], schema: Schema, path: str) -> Iterator[Violation
     match schema.get("x-kubernetes-list-type"):
         case "set":
             identities = items
-        case "map" if all(isinstance(item, dict) for item in items):
+        case "map":
+            for index, item in enumerate(items):
+                if not isinstance(item, dict):
+                    yield invalid(f"{path}[{index}]", item, "must be an object for an array of list-type map")
+                    return  # the API server names the first only
             identities = [{key: item[key] for key in keys if key in item} for item in items]
         case _:
             return
@@ -123,7 +129,7 @@ def _violation(error: ValidationError) -> Violation:
         case "enum":
             return unsupported(path, value, bound)
         case "maxLength":
-            return Violation(path, f"Too long: may not be more than {bound} bytes")
+            return Violation(path, f"Too long: may not be more than {bound} byte{'' if bound == 1 else 's'}")
         case "maxItems" | "maxProperties":
             return Violation(path, f"Too many: {len(value)}: must have at most {bound} items")
         case "type" | "x-kubernetes-int-or-string":

@@ -44,7 +44,8 @@ def admit(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> 
     schema = schema_of(kind)
     violations = unknown_fields({**manifest, "metadata": {}}, schema)
     metadata = manifest.get("metadata", {})
-    violations += metadata_violations(metadata)
+    of_metadata = metadata_violations(metadata)
+    violations += of_metadata
     stored: dict[str, Any] = with_defaults({**manifest, "metadata": {}}, schema)
     stored.pop("status", None)
     if old is not None and "status" in old:
@@ -52,7 +53,7 @@ def admit(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> 
     faults, blocking = schema_violations(stored, schema)
     violations += faults
     violations += list_violations(stored, schema)
-    if blocking:
+    if blocking or any(fault.message.startswith(("Required value", "Too long")) for fault in of_metadata):
         violations.append(UNCHECKED)
     else:
         violations += rule_violations(

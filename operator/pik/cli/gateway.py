@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
-from pik.cli.processes import process
+from pik.cli.processes import process, role_map
 from pik.cluster.api import configuration
 from pik.cluster.gateway import GatewaySettings, gateway_process
 from pik.gateway.server import Certificate
@@ -116,6 +116,7 @@ log = logging.getLogger(__name__)
     help="Default: the pod's own service account, or KUBECONFIG.",
 )
 @click.option("--context", help="Context of the kubeconfig.")
+@role_map
 @process
 def command(
     *,
@@ -134,6 +135,7 @@ def command(
     endpoint_url: str | None,
     kubeconfig: Path | None,
     context: str | None,
+    role_map: Path | None,
 ) -> None:
     """Take the events of a Kubernetes cluster's CaptureStreams over HTTP.
 
@@ -151,6 +153,7 @@ def command(
         certificate=Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None,
         audience=audience,
         tokens=tokens,
+        roles=role_map,
         held_bytes=held_mib * 1024 * 1024,
         drain=drain,
         grace=grace,

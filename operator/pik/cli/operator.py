@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
-from pik.cli.processes import process
+from pik.cli.processes import forbidden, process, role_map
 from pik.cluster.api import configuration
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.operator import operator
 from pik.cluster.settings import Executor, OperatorSettings
+from pik.planning.replay.addresses import ForbiddenNetwork
 
 
 @click.command("operator")
@@ -128,6 +129,8 @@ from pik.cluster.settings import Executor, OperatorSettings
     help="Default: the pod's own service account, or KUBECONFIG.",
 )
 @click.option("--context", help="Context of the kubeconfig.")
+@role_map
+@forbidden
 @process
 def command(
     *,
@@ -148,6 +151,8 @@ def command(
     context: str | None,
     host: str,
     metrics_port: int | None,
+    role_map: Path | None,
+    forbidden: tuple[ForbiddenNetwork, ...],
 ) -> None:
     """Reconcile the CaptureStreams, ReplayJobs and AggregateVersions of a Kubernetes cluster.
 
@@ -168,6 +173,8 @@ def command(
         gateway=gateway_url.rstrip("/") if gateway_url else None,
         gateway_health=gateway_health_url.rstrip("/") if gateway_health_url else None,
         memory=memory,
+        roles=role_map,
+        forbidden=forbidden,
         workers=workers,
         host=host,
         metrics_port=metrics_port,

@@ -6,12 +6,14 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from pik.cluster.logs import LogFormat, configure
 from pik.domain.errors import PikError
+from pik.planning.replay.addresses import ForbiddenNetwork, forbidden_networks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +53,36 @@ _OPTIONS = (
         show_default=True,
         help="Least that pik's own code logs.",
     ),
+)
+
+
+role_map = click.option(
+    "--role-map",
+    envvar="PIK_ROLE_MAP",
+    show_envvar=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The administrator's map of IAM roles to namespaces; read again when it changes. Default: no role "
+    "is assumed.",
+)
+
+
+def _networks(_: click.Context, __: click.Parameter, text: str) -> tuple[ForbiddenNetwork, ...]:
+    try:
+        return forbidden_networks(text, "forbidden by the administrator")
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+forbidden = click.option(
+    "--forbidden-networks",
+    "forbidden",
+    envvar="PIK_FORBIDDEN_NETWORKS",
+    show_envvar=True,
+    default="",
+    callback=_networks,
+    metavar="CIDR,CIDR",
+    help="Networks and addresses where no HTTP target of a replay may be.",
 )
 
 

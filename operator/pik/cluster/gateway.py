@@ -29,6 +29,7 @@ from pik.cluster.paths import objects_of
 from pik.cluster.requests import Requests
 from pik.controller.aws_cloud import AwsCloud
 from pik.controller.objects import ObjectKey
+from pik.controller.roles import RoleFile
 from pik.controller.workshop import Workshop
 from pik.gateway.app import Gateway
 from pik.gateway.server import Certificate, serving
@@ -42,7 +43,8 @@ class GatewaySettings:
 
     `cluster`: its name in owner records. `watch`: namespaces whose streams are served; empty: all. `port`: of
     events, `metrics_port`: of metrics and health (None: neither is served); 0 takes a free one. `audience`:
-    that tokens of ServiceAccounts have to be for. `tokens`: directory of mounted tokens. `held_bytes`: of the
+    that tokens of ServiceAccounts have to be for. `tokens`: directory of mounted tokens. `roles`: file with
+    the map of roles; None: there are none. `held_bytes`: of the
     bodies of all requests under way. `cache`: directory for segments that are being read; empty: a temporary
     one. `drain`: seconds for which requests are still taken after `readyz` says that no more should come.
     `grace`: seconds that those under way get then.
@@ -56,6 +58,7 @@ class GatewaySettings:
     certificate: Certificate | None = None
     audience: str = "pik"
     tokens: Path = Path("/run/secrets/pik.dev/tokens")
+    roles: Path | None = None
     held_bytes: int = 128 * 1024 * 1024
     cache: str = ""
     drain: float = 2.0
@@ -123,6 +126,7 @@ async def gateway_process(
             clock=clock,
             entropy=entropy,
             loopback=False,
+            roles=None if settings.roles is None else RoleFile(settings.roles),
             observer=AwsMetrics(registry),
         )
         reviews = Reviews(api, settings.audience, clock, metrics.called)

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kubernetes.client import Configuration
 
@@ -17,6 +18,8 @@ from pik.api.capture_stream import CaptureStream
 from pik.aws.clients import AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.cluster.api import KubeApi, Object
+from pik.cluster.api_server import api_server_networks
+from pik.cluster.approvals import GovernedApprovals
 from pik.cluster.events import EventRecorder
 from pik.cluster.gateway_probe import GatewayProbe
 from pik.cluster.handlers import Tell, Watching
@@ -25,6 +28,7 @@ from pik.cluster.informer import Informer
 from pik.cluster.jobs.executor import job_executor
 from pik.cluster.leading import Leadership
 from pik.cluster.metrics.registry import process_registry
+from pik.cluster.namespaces import namespaces
 from pik.cluster.objects import ClusterObjects
 from pik.cluster.observing import OperatorObserver
 from pik.cluster.resync import Resync
@@ -37,6 +41,7 @@ from pik.controller.objects import ObjectKey
 from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
+from pik.controller.roles import RoleFile
 from pik.controller.workshop import Workshop
 from pik.controller.world import World, always
 from pik.domain.errors import PikError
@@ -135,6 +140,7 @@ async def operator(
                 manager.changed(key)
 
         objects = ClusterObjects(api, EventRecorder(api, clock, entropy, settings.identity), changed=changed)
+        networks = (*settings.forbidden, *await api_server_networks([urlsplit(api.server).hostname]))
         cloud = AwsCloud(
             access,
             io=io,
@@ -142,6 +148,8 @@ async def operator(
             clock=clock,
             entropy=entropy,
             loopback=False,
+            networks=networks,
+            roles=None if settings.roles is None else RoleFile(settings.roles),
             observer=observer.aws,
         )
         background = Background(queue.add)
@@ -176,8 +184,12 @@ async def operator(
             entropy=entropy,
             gateway=settings.gateway,
             gateway_answers=always if probe is None else probe.answers,
+            knows_callers=True,
             loopback=False,
             in_pods=settings.jobs is not None,
+            networks=networks,
+            approvals=GovernedApprovals(api, clock),
+            namespaces=namespaces(api, settings.watch, clock),
             memory=settings.memory,
             timing=settings.timing,
             observer=observer.streams,

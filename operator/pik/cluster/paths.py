@@ -20,6 +20,10 @@ def status_at(key: ObjectKey) -> str:
     return f"{object_at(key)}/status"
 
 
+def namespace_at(name: str) -> str:
+    return f"/api/v1/namespaces/{name}"
+
+
 def jobs(namespace: str | None = None) -> str:
     return _within("/apis/batch/v1", namespace, "jobs")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.leading import LeaseTiming
 from pik.controller.outcome import Backoff
 from pik.controller.world import Timing
+from pik.planning.replay.addresses import ForbiddenNetworks
 
 
 class Executor(StrEnum):
@@ -24,10 +26,11 @@ class OperatorSettings:
     is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled;
     empty: all. `gateway`: base URL under which producers reach the gateway; None: there is none.
     `gateway_health`: where its `/readyz` is; None: under the same. `memory`: DuckDB's limit for one plan,
-    such as `512MB`. `cache`: directory for segments that are being read; empty: a temporary one. `host`,
-    `metrics_port`: where health and metrics are served; None: nowhere. `jobs`: the pods that run replays and
-    compute aggregates; None: this process does. `grace`: seconds for what is under way when the process is
-    told to stop."""
+    such as `512MB`. `roles`: file with the map of roles; None: there are none. `forbidden`: networks where
+    no target of a replay may be, besides the API server's. `cache`: directory for segments that are being
+    read; empty: a temporary one. `host`, `metrics_port`: where health and metrics are served; None: nowhere.
+    `jobs`: the pods that run replays and compute aggregates; None: this process does. `grace`: seconds for
+    what is under way when the process is told to stop."""
 
     cluster: str
     namespace: str
@@ -36,6 +39,8 @@ class OperatorSettings:
     gateway: str | None = None
     gateway_health: str | None = None
     memory: str | None = None
+    roles: Path | None = None
+    forbidden: ForbiddenNetworks = ()
     cache: str = ""
     workers: int = 8
     host: str = "127.0.0.1"
