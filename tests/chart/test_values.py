@@ -84,7 +84,7 @@ def test_an_unknown_value_is_refused_at_every_place(path: tuple[str, ...]) -> No
         ("watchNamespaces={UPPER}", "does not match pattern"),
         ("forbiddenNetworks={10.0.0.1}", "does not match pattern"),
         ("operator.replicas=0", "minimum"),
-        ("roles[0].roleARN=x", "missing property 'namespaces'"),
+        ("roles[0].roleARN=x", "missing properties 'namespaces', 'externalID'"),
         ("gateway.ingress.enabled=true", "gateway.ingress.hosts is required"),
         ("operator.serviceAccount.create=false", "operator.serviceAccount.name is required"),
     ],

@@ -30,9 +30,10 @@ PROBE = {
 
 
 def documents() -> list[dict[str, Any]]:
-    """Policy and binding as they stand in the chart: all that is templated there is whether to have them."""
+    """Policy and binding as they stand in the chart: all that is templated there is whether to have them, and
+    their labels."""
     lines = TEMPLATE.read_text(encoding="utf-8").splitlines()
-    plain = "\n".join(line for line in lines if not line.startswith("{{"))
+    plain = "\n".join(line for line in lines if "{{" not in line)
     return list(yaml.safe_load_all(plain))
 
 

@@ -7,7 +7,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -169,7 +169,12 @@ async def operator(
             )
             if settings.jobs is None
             else job_executor(
-                api, settings.jobs, settings.watch, clock=clock, entropy=entropy, wake=queue.add
+                api,
+                replace(settings.jobs, networks=networks),
+                settings.watch,
+                clock=clock,
+                entropy=entropy,
+                wake=queue.add,
             )
         )
         world = World(
