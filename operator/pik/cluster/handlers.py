@@ -108,6 +108,8 @@ class Watching:
             registry=registry(self._configuration, tell),
             settings=settings(),
             standalone=True,  # no peering: leadership is a Lease
+            # its name among peers, of which there are none; else kopf asks for the user's: a pod's has none
+            identity="pik",  # type: ignore[arg-type]
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=self._stop,
