@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn, Protocol
 from uuid import uuid4
 
 import pytest
 
-from cluster import handle, kubeconfig
+from cluster import handle, kubeconfig, programs
 from cluster.errors import ClusterImpossible
 from cluster.handle import Cluster
+from cluster.images import PIK_IMAGE as PIK_IMAGE
+from cluster.images import Images
+from cluster.slots import RANGE
 from pik.aws.system import ThreadOffload
 from pik.cluster.api import KubeApi, configuration
 
-CRDS = Path(__file__).parent.parent / "crds"
-
-PRIVATE_RANGE = ip_network("198.18.0.0/15")  # for benchmarks, routed nowhere: clusters with a node are in it
+PROJECT = Path(__file__).parent.parent
+CRDS = PROJECT / "crds"
 _THREADS = 8
 _WATCHES = 4
 
@@ -58,6 +60,27 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
     except ClusterImpossible as error:
         impossible(error)
     try:
+        with_crds(started.cluster)
+        yield started.cluster
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def pod_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of our own with a node, pik's CRDs and pik's image (`PIK_IMAGE`, built from the project's
+    Dockerfile), beside an AWS emulator that pods reach at `aws`, and so do tests.
+
+    In tests/pods the other fixtures are of this cluster: `control_plane`, `kubectl`, `kube_namespace`,
+    `kube_api`. Tests reach pods and Services by their addresses.
+    """
+    try:
+        image = Images(programs.cache_directory(os.environ), os.environ).pik(PROJECT)
+        started = handle.start(tmp_path_factory.mktemp("pods") / "own", os.environ, pods=True)
+    except ClusterImpossible as error:
+        impossible(error)
+    try:
+        started.cluster.load(image)
         with_crds(started.cluster)
         yield started.cluster
     finally:
@@ -113,7 +136,7 @@ def _check_given(host: str) -> None:
     """Tests create and delete things: never by chance in a cluster that somebody needs."""
     try:
         address = ip_address(host)
-        is_ours = address.is_loopback or address in PRIVATE_RANGE
+        is_ours = address.is_loopback or address in RANGE
     except ValueError:
         is_ours = host == "localhost"
     if not is_ours and os.environ.get("PIK_TEST_CLUSTER") != host:

@@ -3,6 +3,7 @@
 - no marker: no socket at all (unix sockets only, which asyncio needs for itself);
 - `loopback`: sockets on this machine;
 - `emulator` (set on every test that uses the fixture of that name): loopback, and `AWS_ENDPOINT_URL`'s host;
+- `pods` (set on every test that uses the fixture `pod_cluster`): the addresses of that cluster too;
 - `cluster` (set on every test that uses a fixture of `clusters_for_tests.py`): loopback, and the host of
   `KUBECONFIG`'s API server.
 """
@@ -20,6 +21,7 @@ import pytest
 import pytest_socket
 
 from cluster import kubeconfig
+from cluster.slots import RANGE as PRIVATE_RANGE
 from pik.local import emulator as embedded
 
 pytest_plugins = ["clusters_for_tests"]
@@ -43,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.emulator)
         if used & _CLUSTER_FIXTURES:
             item.add_marker(pytest.mark.cluster)
+        if "pod_cluster" in used:
+            item.add_marker(pytest.mark.pods)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,6 +57,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cluster"):
         given = os.environ.get("KUBECONFIG")
         hosts += [*_LOOPBACK, kubeconfig.host(Path(given)) if given else None]
+    if item.get_closest_marker("pods"):
+        hosts += [*_LOOPBACK, str(PRIVATE_RANGE)]
     if item.get_closest_marker("loopback"):
         hosts += _LOOPBACK
     if hosts:

@@ -29,9 +29,10 @@ def main() -> None:
 @main.command("keep", hidden=True)
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--pipe", is_flag=True, help="It is over when stdin ends.")
-def keep_command(directory: Path, pipe: bool) -> None:
+@click.option("--pods", is_flag=True, help="With a node for pods.")
+def keep_command(directory: Path, pipe: bool, pods: bool) -> None:
     """Runs a cluster in DIRECTORY until it is over."""
-    keeper.keep(directory, os.environ, pipe)
+    keeper.keep(directory, os.environ, pipe, pods)
 
 
 @main.command("programs")

@@ -12,14 +12,16 @@ import json
 import secrets
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cluster import kubeconfig
 from cluster.certificates import Authority, SigningKeys
 from cluster.processes import Children, free_port
 
 _READY_SECONDS = 90.0
+_ANSWER_SECONDS = 5.0
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
@@ -46,6 +48,32 @@ class ControlPlane:
     authority: Authority
     admin: Path  # kubeconfig of the administrator
     audit: Path  # of the audit log, a JSON object a line
+    token: str = field(repr=False)  # the administrator's
+
+    def get(self, path: str) -> dict[str, object] | None:
+        """What the API server answers; None where it does not, or not with success."""
+        told = self._ask(path)
+        return None if told is None else dict(json.loads(told))
+
+    def is_ready(self) -> bool:
+        return self._ask("/readyz") is not None
+
+    def _ask(self, path: str) -> bytes | None:
+        address = urlsplit(self.server)
+        trusted = ssl.create_default_context(cafile=str(self.authority.own.certificate))
+        # `http.client` knows of no proxies
+        connection = http.client.HTTPSConnection(
+            address.hostname or "", address.port, timeout=_ANSWER_SECONDS, context=trusted
+        )
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return body if answer.status == http.HTTPStatus.OK else None
 
 
 def start(
@@ -76,20 +104,15 @@ def start(
     admin = kubeconfig.write(
         directory / "admin.kubeconfig", server, authority.own.certificate, kubeconfig.with_token(token)
     )
-    trusted = ssl.create_default_context(cafile=str(authority.own.certificate))
-    children.wait(
-        "kube-apiserver",
-        "ready API server",
-        lambda: _is_ready(address.host, port, trusted, token),
-        _READY_SECONDS,
-    )
+    made = ControlPlane(server, authority, admin, directory / "audit.log", token)
+    children.wait("kube-apiserver", "ready API server", made.is_ready, _READY_SECONDS)
     _start_controllers(programs, children, authority, signing, admin)
     if node:
         children.start(
             "kube-scheduler",
             [programs["kube-scheduler"], f"--kubeconfig={admin}", "--leader-elect=false", "--secure-port=0"],
         )
-    return ControlPlane(server, authority, admin, directory / "audit.log")
+    return made
 
 
 def service_address(services: str, number: int) -> str:
@@ -166,18 +189,6 @@ def _start_controllers(
             "--secure-port=0",
         ],
     )
-
-
-def _is_ready(host: str, port: int, trusted: ssl.SSLContext, token: str) -> bool:
-    """`http.client` knows of no proxies."""
-    connection = http.client.HTTPSConnection(host, port, timeout=5, context=trusted)
-    try:
-        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}"})
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _written(path: Path, text: str) -> Path:

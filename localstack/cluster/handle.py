@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from cluster import audit, kubeconfig, programs, record
+from cluster import audit, kubeconfig, machine, node, programs, record
 from cluster.certificates import Authority
 from cluster.errors import ClusterFailed, CommandFailed
-from cluster.keeper import without_proxies
+from cluster.machine import Machine
+from cluster.processes import without_proxies
 
 SCRIPT = Path(__file__).parent.parent / "cluster.py"
 _START_SECONDS = 120.0
@@ -32,6 +33,10 @@ class Cluster:
     environ: Mapping[str, str] = field(repr=False)
     audit_log: Path | None = None  # None: of a cluster that was given to us
     pki: Path | None = None
+    machine: Machine | None = None  # None: it has no node of ours
+    node: str = ""  # the node's address
+    network: str = ""  # range of all addresses: of the node, of pods, of Services
+    aws: str = ""  # endpoint of the AWS emulator, for pods and for this machine
 
     def kubectl(
         self, *words: str | Path, stdin: str | None = None, as_: Path | None = None, seconds: float = 120
@@ -58,6 +63,12 @@ class Cluster:
         """A kubeconfig of a service account, by a token of its own that holds for an hour."""
         token = self.kubectl("create", "token", service_account, "--namespace", namespace).strip()
         return self._written(json.loads(self._told()), kubeconfig.with_token(token))
+
+    def load(self, archive: Path) -> None:
+        """Gives the node an image, of an OCI archive. Raises `ClusterFailed`."""
+        if self.machine is None:
+            raise ClusterFailed("this cluster has no node of ours")
+        node.load(self.machine, archive)
 
     def requests(self, since: int = 0) -> Iterator[audit.Request]:
         """What the audit log says since that many bytes. Raises `ClusterFailed` where there is none."""
@@ -98,15 +109,18 @@ class Started:
             raise ClusterFailed(f"the cluster's keeper exited with {self.keeper.returncode}")
 
 
-def start(directory: Path, environ: Mapping[str, str]) -> Started:
-    """Starts a control plane in the empty `directory`. Raises `ClusterImpossible`, `ClusterFailed`."""
-    found = programs.find(programs.CONTROL_PLANE, environ)
+def start(directory: Path, environ: Mapping[str, str], pods: bool = False) -> Started:
+    """Starts a cluster in the empty `directory`; `pods`: with a node for them. Raises `ClusterImpossible`,
+    `ClusterFailed`."""
+    if pods:
+        machine.check()
+    found = programs.find([*programs.CONTROL_PLANE, *(programs.NODE if pods else [])], environ)
     scratch = directory / "scratch"
     scratch.mkdir(parents=True)
     output = directory / "keeper.log"
     with output.open("wb") as log:
         keeper = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "keep", "--pipe", str(directory)],
+            [sys.executable, str(SCRIPT), "keep", "--pipe", *(["--pods"] if pods else []), str(directory)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -126,6 +140,10 @@ def start(directory: Path, environ: Mapping[str, str]) -> Started:
         environ=environ,
         audit_log=Path(told.audit),
         pki=Path(told.pki),
+        machine=Machine(told.machine) if told.machine else None,
+        node=told.node,
+        network=told.network,
+        aws=told.aws,
     )
     return Started(cluster, keeper)
 

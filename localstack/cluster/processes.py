@@ -68,19 +68,22 @@ class Children:
     logs: Path
     owner: Owner
     environ: Mapping[str, str]
+    inside: list[str] = field(default_factory=list)  # words before every command, where they run elsewhere
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str, command: Sequence[str | Path], **environ: str) -> None:
-        """Starts a program that dies with this process (Linux)."""
+    def start(
+        self, name: str, command: Sequence[str | Path], environ: Mapping[str, str] | None = None
+    ) -> None:
+        """Starts a program that dies with this process (Linux). `environ`: all of its environment."""
         setpriv = shutil.which("setpriv")
         bound = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
         with self.log(name).open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [*bound, *map(str, command)],
+                [*bound, *self.inside, *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**self.environ, **environ},
+                env=dict(self.environ if environ is None else environ),
             )
 
     def wait(self, name: str, what: str, holds: Callable[[], bool], seconds: float) -> None:
@@ -95,9 +98,10 @@ class Children:
             self.owner.pause()
 
     def stop(self) -> None:
-        """Ends them all, the last one first, and waits for it. They keep nothing, so they are not asked."""
-        for process in reversed(self.running.values()):
-            process.kill()
+        """Ends them all and waits for it. They keep nothing, so they are not asked."""
+        for number, process in enumerate(self.running.values()):
+            if number == 0 or not self.inside:  # else they end with the first, which is their machine
+                process.kill()
             process.wait(_STOP_SECONDS)
         self.running.clear()
 
@@ -106,6 +110,11 @@ class Children:
 
     def tail(self, name: str) -> str:
         return self.log(name).read_text(errors="replace")[-_TAIL:]
+
+
+def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for programs that talk to this cluster only."""
+    return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
 
 
 def free_port() -> int:

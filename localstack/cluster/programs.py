@@ -20,11 +20,12 @@ from pathlib import Path
 from cluster.errors import ClusterFailed, ClusterImpossible
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-NODE = ("kube-scheduler", "kubelet", "kube-proxy", "pause")
+NODE = ("kube-scheduler", "kubelet", "kube-proxy", "coredns", "pause")
 HELM = "helm"
 MODULE = Path(__file__).parent.parent / "programs"
 
-_HELM_VERSION = "v4.3.1"  # in one module with Kubernetes 1.35 it does not compile
+# modules of their own: in one with Kubernetes 1.35 they do not compile
+_OTHERS = {"helm": "helm.sh/helm/v4/cmd/helm@v4.3.1", "coredns": "github.com/coredns/coredns@v1.13.1"}
 _PACKAGES = {"etcd": "go.etcd.io/etcd/server/v3", "pause": "./pause"}
 _BUILD_SECONDS = 1_800.0  # the API server alone takes five minutes on two cores
 
@@ -76,8 +77,8 @@ def _build(name: str, home: Path, environ: Mapping[str, str]) -> Path:
 
 
 def _go(go: str, name: str, into: Path, environ: Mapping[str, str]) -> None:
-    if name == HELM:
-        command = [go, "install", f"helm.sh/helm/v4/cmd/helm@{_HELM_VERSION}"]
+    if name in _OTHERS:
+        command = [go, "install", "-ldflags", "-s -w", _OTHERS[name]]
         where: dict[str, str] = {"GOBIN": str(into)}
     else:
         package = _PACKAGES.get(name, f"k8s.io/kubernetes/cmd/{name}")

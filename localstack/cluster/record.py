@@ -18,6 +18,10 @@ class Record:
     kubeconfig: str  # of its administrator
     audit: str  # log
     pki: str  # directory of its certificate authority
+    machine: int = 0  # pid of the first process of the node's machine; 0: it has no node
+    node: str = ""  # address of the node
+    network: str = ""  # range of all addresses, of pods and Services too
+    aws: str = ""  # endpoint of the AWS emulator that pods reach
 
 
 def write(directory: Path, record: Record) -> None:

@@ -25,6 +25,10 @@ import msgspec
 
 from pik.domain.errors import PikError
 
+ARGUMENTS = ("-m", "ministack")
+"""Of the emulator's own Python."""
+
+_LOOPBACK = "127.0.0.1"
 _HEALTH = "/_ministack/health"
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 30.0  # a clean stop saves its state
@@ -77,24 +81,14 @@ def start(python: Path, *, log: Path, state: Path | None = None, port: int = 0) 
     `port`: 0 takes a free one. It is left running when this process ends: see `stop`.
     """
     port = port or _free_port()
-    endpoint = f"http://127.0.0.1:{port}"
+    endpoint = f"http://{_LOOPBACK}:{port}"
     with tempfile.TemporaryDirectory(prefix="pik-emulator-") as scratch:
-        keep = state or Path(scratch)
-        environ = {
-            **{name: value for name, value in os.environ.items() if _passed_on(name)},
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
-            "LOG_LEVEL": "WARNING",
-            "PERSIST_STATE": "1" if state else "0",
-            "STATE_DIR": str(keep / "aws"),
-            "S3_PERSIST": "1" if state else "0",
-            "S3_DATA_DIR": str(keep / "s3"),
-        }
+        environ = environment(os.environ, _LOOPBACK, port, state or Path(scratch), persist=state is not None)
         log.parent.mkdir(parents=True, exist_ok=True)
         output = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         pid = os.posix_spawn(
             python,
-            [str(python), "-m", "ministack"],
+            [str(python), *ARGUMENTS],
             environ,
             file_actions=[output, (os.POSIX_SPAWN_DUP2, 1, 2)],
             setpgroup=0,  # Ctrl-C in the terminal is for us; we stop it when we are done with it
@@ -108,6 +102,23 @@ def start(python: Path, *, log: Path, state: Path | None = None, port: int = 0) 
                 raise EmulatorFailed(f"the emulator did not start; it printed:\n{printed}")
             time.sleep(_POLL_SECONDS)
     return emulator
+
+
+def environment(
+    environ: Mapping[str, str], host: str, port: int, state: Path, *, persist: bool
+) -> dict[str, str]:
+    """The emulator's settings, all of them, to listen at that address. `state`: a directory; `persist`: that
+    it keeps buckets and tables over a clean stop."""
+    return {
+        **{name: value for name, value in environ.items() if _passed_on(name)},
+        "BIND_HOST": host,
+        "GATEWAY_PORT": str(port),
+        "LOG_LEVEL": "WARNING",
+        "PERSIST_STATE": "1" if persist else "0",
+        "STATE_DIR": str(state / "aws"),
+        "S3_PERSIST": "1" if persist else "0",
+        "S3_DATA_DIR": str(state / "s3"),
+    }
 
 
 def stop(emulator: Emulator) -> None:
