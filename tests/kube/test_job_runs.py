@@ -260,6 +260,20 @@ async def test_an_object_that_goes_takes_its_jobs_along(cluster: JobCluster) -> 
     assert cluster.api.jobs() == []
 
 
+async def test_an_object_that_comes_back_while_it_is_being_forgotten_is_seen(cluster: JobCluster) -> None:
+    key = await applied(cluster)
+
+    def come_back(call: str) -> None:
+        cluster.api.fault = lambda _: None
+        cluster.apply(RUN)
+
+    del cluster.objects.there[key]
+    cluster.manager.changed(key)
+    cluster.api.fault = come_back
+    await cluster.settle()
+    assert state(cluster, key)[0] == "Running"
+
+
 @pytest.mark.parametrize(("policy", "reason"), [("Stop", "TargetFailed"), ("HoldEntity", "RetriesExhausted")])
 async def test_a_failed_index_ends_the_run(cluster: JobCluster, policy: str, reason: str) -> None:
     async def answer(message: Message) -> Delivery:

@@ -150,8 +150,8 @@ class Manager:
             )
 
     async def _gone(self, key: ObjectKey) -> None:
+        self.queue.forget(key)  # first: one that comes back meanwhile is not lost
         await self.reconcilers.forget(key)
-        self.queue.forget(key)
         self.outcomes.pop(key, None)
         self._failures.pop(key, None)
         self.observer.gone(key)
