@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
 from botocore.stub import ANY, Stubber
 
+from aws.calls import Calls
 from contract.conftest import BOTH
 from pik.api.capture_stream import CaptureStreamSpec
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.inventory import AwsInventory
-from pik.aws.observing import CallResult
 from pik.aws.provisioner import AwsProvisioner
 from pik.aws.system import SystemClock, ThreadOffload
 from pik.memory.inventory import MemoryInventory
@@ -32,18 +31,6 @@ from pik.ports.provisioning import StorageProvisioner
 
 STREAM = "5" * 32
 SPEC = CaptureStreamSpec.model_validate({"storage": {"prefix": "p"}})
-
-
-class Calls:
-    """`AwsObserver`: what was asked how often."""
-
-    def __init__(self) -> None:
-        self.made: Counter[str] = Counter()
-
-    def answered(
-        self, service: str, operation: str, result: CallResult, seconds: float, attempt: int
-    ) -> None:
-        self.made[operation] += 1
 
 
 class Away:

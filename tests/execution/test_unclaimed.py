@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
 import pytest
 
+from aws.calls import Calls
 from pik.api.capture_stream import CaptureStreamSpec
 from pik.aws.clients import AwsAccess
-from pik.aws.observing import CallResult
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.controller.aws_cloud import AwsCloud
 from pik.domain.errors import Denied
@@ -117,18 +116,6 @@ async def test_without_the_right_to_list_buckets_their_age_is_not_told(account: 
     account.here = Mute(account.memory)
     bucket, _ = (await account.search()).unclaimed
     assert (bucket.created, bucket.stream_ids) == (None, (ID,))
-
-
-class Calls:
-    """`AwsObserver`: what was asked how often."""
-
-    def __init__(self) -> None:
-        self.made: Counter[str] = Counter()
-
-    def answered(
-        self, service: str, operation: str, result: CallResult, seconds: float, attempt: int
-    ) -> None:
-        self.made[operation] += 1
 
 
 @pytest.mark.emulator
