@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kube.approval_policy import install, unbind
 
 from cli_cluster.people import APPROVE, CREATE, EVENTS, LOOK, MANIFESTS, SET, Person, Team
 from cli_cluster.work import at_work, rows, wait
+from kube.approval_policy import install, unbind
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.cluster.api import KubeApi
 from pik.cluster.console import Console, NotAllowed
