@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from controller.clusters import Cluster
+from controller.clusters import TIMING, Cluster
 from controller.manifests import STREAM, event, events
 from pik.api.violations import InvalidManifest
 from pik.controller.capture_stream import REINDEX, TAKE_OVER_FROM
 from pik.controller.objects import ObjectKey
+from pik.controller.reconcilers import reconcilers
 from pik.domain.errors import Denied, NotReady, PikError, Unavailable
+from pik.execution.capture.capture import Capture
 from pik.planning.storage import ObservedBucket
 
 
@@ -68,6 +71,42 @@ async def test_the_first_event_freezes_the_mapping(cluster: Cluster) -> None:
     assert status.firstIngestTime == status.counters.lastIngestTime
     with pytest.raises(InvalidManifest, match="frozen"):
         cluster.apply(mapped.replace("[a]", "[c]"))
+
+
+def looking_for_first_events(cluster: Cluster) -> None:
+    """As where events come by gateways that are processes of their own."""
+    cluster.world = replace(cluster.world, timing=replace(TIMING, first=10.0))
+    cluster.manager.reconcilers = reconcilers(cluster.world)
+
+
+async def test_a_first_event_that_comes_by_another_process_is_looked_for(cluster: Cluster) -> None:
+    looking_for_first_events(cluster)
+    key = await ready(cluster)
+    elsewhere = Capture(cluster.opened(key).stream)  # which tells this process nothing
+    await elsewhere.ingest([event(1)])
+    await cluster.advance(5)
+    assert cluster.status(key).firstIngestTime is None
+    await cluster.advance(6)
+    assert cluster.status(key).firstIngestTime is not None
+    assert cluster.status(key).counters.events == 1
+    await elsewhere.ingest([event(2)])
+    await cluster.advance(30)
+    assert cluster.status(key).counters.events == 1  # from then on as often as any
+    await cluster.advance(40)
+    assert cluster.status(key).counters.events == 2
+
+
+async def test_many_streams_without_events_are_looked_at_no_more_often_together(cluster: Cluster) -> None:
+    looking_for_first_events(cluster)
+    names = [f"s{number}" for number in range(40)]
+    for name in names:
+        cluster.apply(STREAM.replace("name: things", f"name: {name}").replace("some", name))
+    await cluster.settle()
+    before = cluster.cloud.calls["index.segments"]
+    for _ in range(120):
+        await cluster.advance(1)
+    looks = cluster.cloud.calls["index.segments"] - before
+    assert 120 < looks <= 2 * 120 * 1.2
 
 
 async def test_counters_are_read_once_a_minute(cluster: Cluster) -> None:

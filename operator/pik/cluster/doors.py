@@ -39,10 +39,10 @@ _WORKERS = 16
 _LOST = frozenset(
     {
         *(Reason.DATA_LOST, Reason.OWNERSHIP_CONFLICT, Reason.BUCKET_TAKEN, Reason.BUCKET_NOT_FOUND),
-        Reason.INVALID_SPEC,
+        *(Reason.INVALID_SPEC, Reason.ROLE_NOT_ALLOWED),
     }
 )
-"""Reasons to be Stalled by which the place is not this stream's any more."""
+"""Reasons to be Stalled by which the place is not this stream's, or not one that it may use."""
 
 
 class DoorState(StrEnum):

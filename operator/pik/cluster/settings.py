@@ -49,5 +49,5 @@ class OperatorSettings:
     grace: float = 20.0
     lease_name: str = "pik-operator"
     lease: LeaseTiming = field(default_factory=LeaseTiming)
-    timing: Timing = field(default_factory=Timing)
+    timing: Timing = field(default_factory=lambda: Timing(first=10.0))
     backoff: Backoff = field(default_factory=Backoff)

@@ -48,6 +48,7 @@ REINDEX = "pik.dev/reindex"
 
 _REINDEX = "reindex"  # the name of this work in the background
 _MAX_DRIFT = 10
+_LOOKS_A_SECOND = 2.0  # for first events
 _GATEWAY_AGAIN = 5.0  # seconds until a gateway that did not answer is asked again
 _T = ConditionType
 
@@ -200,7 +201,7 @@ async def _index(
     gateway = condition_of(told.status.conditions, _T.GATEWAY_READY)
     if gateway is not None and gateway.reason == Reason.GATEWAY_UNAVAILABLE:
         return Pass(told.status, Waiting(Reason.GATEWAY_UNAVAILABLE, again=_GATEWAY_AGAIN), events)
-    return Pass(told.status, Done(Reason.PROVISIONED, again=_soonest(world)), events)
+    return Pass(told.status, Done(Reason.PROVISIONED, again=_soonest(opened, world)), events)
 
 
 async def _built(
@@ -273,8 +274,9 @@ async def _is_asked_for(resource: CaptureStream, opened: OpenStream) -> bool:
 async def _counted(opened: OpenStream, world: World, told: _Told) -> _Told:
     """At intervals, and when the first event has come: from then on the mapping is frozen."""
     status = told.status
-    first_seen = opened.capture.noticed and status.firstIngestTime is None
-    if first_seen or world.passed(_micros(opened.counted), world.timing.counters):
+    opened.empty = status.firstIngestTime is None
+    first_seen = opened.capture.noticed and opened.empty
+    if first_seen or world.passed(_micros(opened.counted), _count_again(opened, world)):
         counts = await opened.tally.count(told.now)
         opened.counted = told.now
         before = status.counters
@@ -289,7 +291,18 @@ async def _counted(opened: OpenStream, world: World, told: _Told) -> _Told:
         if before is None or counters.model_copy(update={"observedTime": before.observedTime}) != before:
             told = told.having(counters=counters)
         told = told.having(firstIngestTime=status.firstIngestTime or first)
+        opened.empty = told.status.firstIngestTime is None
     return told
+
+
+def _count_again(opened: OpenStream, world: World) -> float:
+    """Seconds between two counts of a stream. The first event freezes the mapping, so that it is looked for
+    more often; but for all streams together no more than twice a second, however many have none."""
+    timing = world.timing
+    if timing.first is None or not opened.empty:
+        return timing.counters
+    empty = sum(one.empty for one in world.workshop.opened())
+    return min(timing.counters, max(timing.first, empty / _LOOKS_A_SECOND))
 
 
 async def _tended(key: ObjectKey, opened: OpenStream, world: World, now: Instant) -> tuple[ObjectEvent, ...]:
@@ -400,9 +413,8 @@ def _is_settled(resource: CaptureStream) -> bool:
     )
 
 
-def _soonest(world: World) -> float:
-    timing = world.timing
-    return min(timing.resync, timing.counters, timing.seals)
+def _soonest(opened: OpenStream, world: World) -> float:
+    return min(world.timing.resync, _count_again(opened, world), world.timing.seals)
 
 
 def _micros(moment: Instant | None) -> int | None:

@@ -55,9 +55,9 @@ class NoticingCapture(Capture):
 
 @dataclass(slots=True)
 class OpenStream:
-    """One provisioned stream at work. `whole`: whether its index was, when it was last looked at. `counted`,
-    `sealed`, `swept`: when its timers last went off. `rebuilding`: the rebuild that somebody else was seen
-    at, and since when."""
+    """One provisioned stream at work. `whole`: whether its index was, when it was last looked at. `empty`: no
+    event of it is known of. `counted`, `sealed`, `swept`: when its timers last went off. `rebuilding`: the
+    rebuild that somebody else was seen at, and since when."""
 
     place: Place
     spec: CaptureStreamSpec
@@ -67,6 +67,7 @@ class OpenStream:
     door: Door | None
     tally: Tally
     whole: bool = False
+    empty: bool = True
     counted: Instant | None = None
     sealed: Instant | None = None
     swept: Instant | None = None

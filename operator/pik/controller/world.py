@@ -18,10 +18,15 @@ from pik.ports.system import Clock, Entropy
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds between two of the same, for each stream, and before what did not change is looked at again."""
+    """Seconds between two of the same, for each stream, and before what did not change is looked at again.
+
+    `first`: between two looks for the first event of a stream, where it may come by another process; None
+    where this one's own gateway tells of it.
+    """
 
     resync: float = 600.0
     counters: float = 60.0
+    first: float | None = None
     seals: float = 300.0
     orphans: float = 3_600.0
     rebuild: float = 60.0  # that somebody else's rebuild of an index may show no sign of life
