@@ -203,7 +203,10 @@ async def operator(
             objects, objects, reconcilers(world), queue, clock, entropy, settings.backoff, observer
         )
         observer.queue.watch(queue)
-        observer.leading(lambda: leadership.leads, dict)
+        watched = executing.informers
+        observer.leading(
+            lambda: leadership.leads, lambda: {("jobs",): sum(each.restarts for each in watched)}
+        )
         resync = Resync(
             api,
             objects,

@@ -92,7 +92,8 @@ AWS_DURATION = _histogram(
 )
 WATCH_RESTARTS = _counter(
     "pik_watch_restarts_total",
-    "Lists and watches of the API server that had to be begun again after an error.",
+    "Lists and watches of the API server that had to be begun again after an error: the operator's of jobs, "
+    "the gateway's of capturestreams.",
     "resource",
     by=_BOTH,
 )
