@@ -21,7 +21,6 @@ from docs.pages import DOCS, PAGES, ROOT, Block, blocks
 
 pytestmark = pytest.mark.cluster
 
-README = CHART / "README.md"
 CRDS = {  # of others, as their Go modules have them, with their checksums
     "github.com/fluxcd/source-controller@v1.7.0": (
         "h1:/fBgS4CSmT5Jj/fjQDF92y+pC3gst1GJjgNSzY8Ff9I=",
@@ -45,11 +44,12 @@ CRDS = {  # of others, as their Go modules have them, with their checksums
 def typed(*programs: str) -> list[Any]:
     """Command lines of the pages that begin with one of these programs."""
     return [
-        pytest.param(shlex.split(line, comments=True), id=f"{block.page.name}: {line[:70]}")
-        for page in (*PAGES, README)
+        pytest.param(shlex.split(command, comments=True), id=f"{block.page.name}: {command[:70]}")
+        for page in PAGES
         for block in blocks(page, "sh")
         for line in block.text.replace("\\\n", " ").splitlines()
-        if line.split(" ")[0] in programs
+        for command in line.split(" | ")
+        if command.split(" ")[0] in programs
     ]
 
 
