@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,12 @@ from hypothesis import strategies as st
 from pik.domain.errors import TargetForbidden
 from pik.memory.system import ManualClock
 from pik.planning.envelope import cloud_event
-from pik.planning.replay.addresses import forbidden, forbidden_host
+from pik.planning.replay.addresses import (
+    ForbiddenNetwork,
+    forbidden,
+    forbidden_host,
+    forbidden_networks,
+)
 from pik.ports.sinks import Batch, Delivery, Disposition, Message
 from pik.sinks.guard import GuardedBackend
 from pik.sinks.http import HTTPSink, HTTPTimeouts, retry_after
@@ -372,3 +378,66 @@ def test_an_ipv4_address_is_judged_the_same_in_every_ipv6_form(ip: ipaddress.IPv
     forms = [0xFFFF << 32 | number, 0x0064FF9B << 96 | number, 0x2002 << 112 | number << 80 | 1]
     for form in forms:
         assert (forbidden(str(ipaddress.IPv6Address(form)), loopback=False) is None) == (verdict is None)
+
+
+def api_server(address: str) -> tuple[ForbiddenNetwork, ...]:
+    return forbidden_networks(address, "the API server")
+
+
+@pytest.mark.parametrize(
+    "address", ["10.96.0.1", "::ffff:10.96.0.1", "64:ff9b::a60:1", "2002:a60:1::1", "fd00:10:96::1"]
+)
+def test_what_an_installation_forbids_is_forbidden_in_every_form(address: str) -> None:
+    networks = [*api_server("10.96.0.1"), *forbidden_networks(" fd00:10:96::/112, ", "mine")]
+    assert forbidden(address, loopback=False) is None
+    assert forbidden(address, loopback=False, networks=networks) in ("the API server", "mine")
+    assert forbidden(address, loopback=True, networks=networks) in ("the API server", "mine")
+    assert forbidden_host(address, loopback=False, networks=networks) is not None
+    assert forbidden("10.96.0.2", loopback=False, networks=networks) is None
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.1/8", "kubernetes.default", "10.0.0.1;10.0.0.2"])
+def test_what_is_no_network_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{text!r} is no network and no address")):
+        forbidden_networks(f"10.0.0.0/8,{text}", "mine")
+
+
+@given(st.ip_addresses(v=4), st.integers(min_value=0, max_value=32), st.ip_addresses(v=4))
+def test_a_forbidden_network_is_forbidden_as_a_whole_and_nothing_beside_it(
+    ip: ipaddress.IPv4Address, length: int, other: ipaddress.IPv4Address
+) -> None:
+    network = ipaddress.ip_network(f"{ip}/{length}", strict=False)
+    networks = forbidden_networks(str(network), "mine")
+    for each in (ip, other):
+        verdict = forbidden(str(each), loopback=False, networks=networks)
+        same_bits = int(each) >> (32 - length) == int(ip) >> (32 - length)
+        assert (verdict == "mine") == same_bits
+        if not same_bits:
+            assert verdict == forbidden(str(each), loopback=False)
+
+
+async def test_a_name_of_the_api_server_is_no_target_whatever_it_is_called() -> None:
+    """Also where it has another address besides, and where the name changes in between."""
+    network = Recorder()
+    guard = GuardedBackend(
+        network,
+        loopback=False,
+        networks=api_server("10.96.0.1"),
+        resolver=names(["10.96.0.1"], ["93.184.216.34", "10.96.0.1"], ["::ffff:10.96.0.1"], ["10.96.0.2"]),
+    )
+    for host in ("kubernetes.default.svc", "innocent.example.test", "mapped.example.test"):
+        with pytest.raises(TargetForbidden, match="the API server"):
+            await guard.connect_tcp(host, 443)
+    assert network.asked == []
+    await guard.connect_tcp("neighbour.example.test", 443)
+    assert network.asked == ["10.96.0.2"]
+
+
+@pytest.mark.loopback
+async def test_a_sink_sends_nothing_to_a_forbidden_network() -> None:
+    async with server(answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as url:
+        networks = forbidden_networks("127.0.0.0/8", "of the administrator")
+        sink = HTTPSink(url, ManualClock(START), loopback=True, networks=networks)
+        with pytest.raises(TargetForbidden, match="of the administrator"):
+            await sink.send(Batch("run", 0, 0, (message(),)))
+        await sink.close()

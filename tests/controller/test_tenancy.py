@@ -1,0 +1,300 @@
+"""What tenants may: streams of others, approvals, roles, secrets, senders that have to be known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.clusters import Cluster, MemoryCloud
+from controller.manifests import JOB, STREAM, VERSION, events
+from pik.controller.objects import ObjectKey
+from pik.domain.errors import KubernetesRefused, KubernetesUnavailable, NotReady, OutOfMemory
+from pik.execution.aggregate.compute import compute
+from pik.execution.aggregate.records import Answer
+from pik.execution.replay.runs import read_record
+from pik.memory.provisioning import MemoryAccount
+from pik.planning.memory import memory_bytes
+
+RUN = JOB + "  mode: Run\n"
+SELECTOR = STREAM + "  access: {from: Selector, selector: {matchLabels: {team: data}}}\n"
+ROLE = "arn:aws:iam::123456789012:role/orders"
+
+
+async def stream(cluster: Cluster, text: str = STREAM) -> ObjectKey:
+    key = cluster.apply(text)
+    await cluster.settle()
+    if cluster.workshop.find(key) is not None:
+        await cluster.ingest(key, events(6))
+        await cluster.settle()
+    return key
+
+
+def elsewhere(text: str, name: str) -> str:
+    """The object in another namespace, of the same stream."""
+    moved = text.replace(f"{{name: {name}}}", f"{{name: {name}, namespace: other}}")
+    return moved.replace("streamRef: {name: things}", "streamRef: {name: things, namespace: default}")
+
+
+def told(cluster: Cluster, key: ObjectKey, kind: str = "Stalled") -> str:
+    return next(one.message for one in cluster.status(key).conditions if one.type == kind)
+
+
+def events_of(cluster: Cluster, key: ObjectKey, reason: str) -> list[str]:
+    return [event.message for at, event in cluster.objects.events if at == key and event.reason == reason]
+
+
+# access
+
+
+@pytest.mark.parametrize(("text", "name"), [(RUN, "again"), (VERSION, "total")])
+async def test_a_namespace_that_is_selected_may_refer_to_a_stream(
+    cluster: Cluster, text: str, name: str
+) -> None:
+    """And one that is not may when it gets the labels, without the object being touched."""
+    cluster.tenants.labels_of = {"other": {"team": "web"}}
+    await stream(cluster, SELECTOR)
+    key = cluster.apply(elsewhere(text, name))
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "AccessDenied")
+    assert "allows its own namespace and those that its selector selects, and this is other" in told(
+        cluster, key
+    )
+    cluster.tenants.labels_of["other"] = {"team": "data"}
+    await cluster.advance(67)
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+
+
+async def test_the_streams_own_namespace_needs_no_label(cluster: Cluster) -> None:
+    cluster.tenants.labels_of = None
+    await stream(cluster, SELECTOR)
+    key = cluster.apply(RUN)
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+
+
+async def test_where_namespaces_cannot_be_read_a_selector_allows_nobody(cluster: Cluster) -> None:
+    cluster.tenants.labels_of = None
+    await stream(cluster, SELECTOR)
+    key = cluster.apply(elsewhere(RUN, "again"))
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "SelectorNotReadable")
+    assert cluster.cloud.target.received == []
+    cluster.apply(STREAM + "  access: {from: All}\n")
+    await cluster.settle()
+    await cluster.advance(67)
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+
+
+# approvals
+
+
+def approved(plan: str, by: str = "jane") -> str:
+    return RUN + f"  approval: {{plan: {plan}, by: {by}}}\n"
+
+
+async def planned(cluster: Cluster) -> tuple[ObjectKey, str]:
+    """A job that waits for approval, and its plan."""
+    await stream(cluster, STREAM + "  replayPolicy: {approval: Required}\n")
+    key = cluster.apply(RUN)
+    await cluster.settle()
+    return key, cluster.status(key).plan.hash
+
+
+async def test_an_approval_that_anybody_could_have_written_counts_for_nothing(cluster: Cluster) -> None:
+    cluster.tenants.is_governed = False
+    key, plan = await planned(cluster)
+    assert cluster.condition(key, "Stalled") == ("True", "ApprovalPolicyMissing")
+    cluster.apply(approved(plan))
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "ApprovalPolicyMissing")
+    assert cluster.condition(key, "Approved") == ("False", "ApprovalPolicyMissing")
+    assert "pik-replayjob-approval is not installed" in told(cluster, key)
+    assert cluster.cloud.target.received == []
+    cluster.tenants.is_governed = True
+    await cluster.advance(67)
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    assert cluster.condition(key, "Approved") == ("True", "Approved")
+
+
+async def test_who_approved_is_kept_with_the_run(cluster: Cluster) -> None:
+    key, plan = await planned(cluster)
+    assert cluster.condition(key, "Approved") == ("False", "AwaitingApproval")
+    cluster.apply(approved(plan, "jane@example.com"))
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    things = ObjectKey("CaptureStream", "default", "things")
+    record = await read_record(cluster.opened(things).stream, cluster.status(key).run.id)
+    assert record is not None
+    assert record.approved_by == "jane@example.com"
+    assert events_of(cluster, key, "Approved") == [f"jane@example.com approved plan {plan[:12]}…"]
+
+
+async def test_a_dry_run_says_that_its_approval_would_not_count(cluster: Cluster) -> None:
+    cluster.tenants.is_governed = False
+    await stream(cluster, STREAM + "  replayPolicy: {approval: Required}\n")
+    key = cluster.apply(JOB)
+    await cluster.settle()
+    assert cluster.tenants.asked == []  # there is nothing to judge
+    cluster.apply(JOB + f"  approval: {{plan: {cluster.status(key).plan.hash}, by: jane}}\n")
+    await cluster.settle()
+    assert cluster.condition(key, "Complete") == ("False", "Planned")
+    assert "a run would be refused" in told(cluster, key, "Complete")
+    assert cluster.condition(key, "Approved") == ("False", "ApprovalPolicyMissing")
+
+
+async def test_a_stream_that_wants_no_approval_asks_nobody(cluster: Cluster) -> None:
+    cluster.tenants.is_governed = False
+    await stream(cluster)
+    key = cluster.apply(RUN)
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    assert cluster.tenants.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (KubernetesUnavailable("away"), "Reconciling", "KubernetesUnavailable"),
+        (KubernetesRefused("may not patch"), "Stalled", "KubernetesRefused"),
+    ],
+)
+async def test_nothing_is_sent_while_nobody_can_tell(
+    cluster: Cluster, error: Exception, kind: str, reason: str
+) -> None:
+    key, plan = await planned(cluster)
+    cluster.tenants.error = error
+    cluster.apply(approved(plan))
+    await cluster.settle()
+    assert cluster.condition(key, kind) == ("True", reason)
+    assert cluster.cloud.target.received == []
+    cluster.tenants.error = None
+    await cluster.advance(67)
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+
+
+# roles
+
+
+async def test_a_stream_lives_where_its_role_works(cluster: Cluster) -> None:
+    """All of it: bucket, table, events, replays. What pik itself may do is not used."""
+    theirs = cluster.cloud.roles[ROLE, "default"] = MemoryCloud(MemoryAccount(), cluster.clock)
+    key = await stream(cluster, STREAM + f"  roleARN: {ROLE}\n")
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    job = cluster.apply(RUN)
+    await cluster.settle()
+    assert cluster.condition(job, "Ready") == ("True", "Succeeded")
+    assert (len(theirs.account.buckets), len(theirs.account.table_settings)) == (1, 1)
+    assert len(theirs.target.received) == 6
+    assert (len(cluster.account.buckets), len(cluster.account.table_settings)) == (0, 0)
+    assert cluster.cloud.calls.total() == 0
+
+
+async def test_a_role_that_is_not_allowed_stalls_a_stream_and_closes_it(cluster: Cluster) -> None:
+    theirs = cluster.cloud.roles[ROLE, "default"] = MemoryCloud(MemoryAccount(), cluster.clock)
+    key = await stream(cluster, STREAM + f"  roleARN: {ROLE}\n")
+    del cluster.cloud.roles[ROLE, "default"]
+    await cluster.advance(67)
+    assert cluster.condition(key, "Stalled") == ("True", "RoleNotAllowed")
+    with pytest.raises(NotReady):
+        cluster.workshop.door("default", "things")
+    cluster.cloud.roles[ROLE, "default"] = theirs
+    await cluster.advance(67)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert await cluster.ingest(key, events(6)) == ["DUPLICATE"] * 6
+
+
+async def test_a_role_is_of_its_namespace(cluster: Cluster) -> None:
+    cluster.cloud.roles[ROLE, "default"] = MemoryCloud(MemoryAccount(), cluster.clock)
+    text = STREAM.replace("{name: things}", "{name: things, namespace: other}") + f"  roleARN: {ROLE}\n"
+    key = await stream(cluster, text)
+    assert cluster.condition(key, "Stalled") == ("True", "RoleNotAllowed")
+    assert cluster.condition(key, "StorageReady") == ("False", "RoleNotAllowed")
+
+
+async def test_another_role_or_another_external_id_opens_the_stream_anew(cluster: Cluster) -> None:
+    account = MemoryAccount()
+    cluster.cloud.roles[ROLE, "default"] = MemoryCloud(account, cluster.clock)
+    key = await stream(cluster, STREAM + f"  roleARN: {ROLE}\n")
+    before = cluster.opened(key)
+    cluster.cloud.roles[ROLE, "default"] = MemoryCloud(account, cluster.clock)
+    await cluster.advance(67)
+    assert cluster.opened(key) is not before
+    assert await cluster.ingest(key, events(6)) == ["DUPLICATE"] * 6
+
+
+# secrets and pods
+
+
+async def test_what_pik_itself_sends_has_no_secret(cluster: Cluster) -> None:
+    await stream(cluster)
+    key = cluster.apply(RUN.replace('/x"', '/x", secretRef: {name: endpoint}'))
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "SecretNotReadable")
+    assert "the Secret endpoint" in told(cluster, key)
+    assert cluster.cloud.target.received == []
+
+
+async def test_that_there_are_no_pods_is_said_once(cluster: Cluster) -> None:
+    await stream(cluster)
+    job = cluster.apply(RUN + "  execution: {serviceAccountName: worker}\n")
+    version = cluster.apply(VERSION + "  execution: {memory: 1Gi, priorityClassName: high}\n")
+    bounded = cluster.apply(VERSION.replace("total", "bounded") + "  execution: {memory: 1Gi}\n")
+    await cluster.settle()
+    await cluster.advance(700)
+    for key in (job, version, bounded):
+        assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    assert len(events_of(cluster, job, "ExecutionNotUsed")) == 1
+    assert len(events_of(cluster, version, "ExecutionNotUsed")) == 1
+    assert events_of(cluster, bounded, "ExecutionNotUsed") == []  # its memory is used
+
+
+# who sends
+
+
+@pytest.mark.parametrize("auth", ["{type: TokenReview}", "{type: Token, secretRef: {name: s}}"])
+async def test_a_gateway_that_knows_nobody_takes_nothing_from_anybody(cluster: Cluster, auth: str) -> None:
+    key = await stream(cluster, STREAM + f"  ingest: {{auth: {auth}}}\n")
+    assert cluster.condition(key, "Stalled") == ("True", "AuthenticationUnavailable")
+    assert cluster.condition(key, "GatewayReady") == ("False", "AuthenticationUnavailable")
+    assert cluster.status(key).ingestURL is None
+    assert cluster.workshop.door("default", "things") is None
+    assert cluster.condition(key, "IndexReady") == (
+        "True",
+        "Provisioned",
+    )  # `pik import` captures all the same
+    job = cluster.apply(RUN)
+    await cluster.settle()
+    assert cluster.condition(job, "Ready") == ("True", "Succeeded")
+    cluster.apply(STREAM)
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert cluster.workshop.door("default", "things") is not None
+
+
+async def test_where_the_gateway_is_off_nobody_has_to_be_known(cluster: Cluster) -> None:
+    key = await stream(cluster, STREAM + "  ingest: {gateway: Disabled, auth: {type: TokenReview}}\n")
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert cluster.condition(key, "GatewayReady") == ("False", "Disabled")
+
+
+async def test_more_memory_after_out_of_memory_is_a_new_try(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[str | None] = []
+
+    async def small(*arguments: Any, memory: str | None, **options: Any) -> Answer:
+        limits.append(memory)
+        if memory is not None and memory_bytes(memory) < 2**30:
+            raise OutOfMemory("it needs more")
+        return await compute(*arguments, memory=memory, **options)
+
+    monkeypatch.setattr("pik.controller.computations.compute", small)
+    await stream(cluster)
+    key = cluster.apply(VERSION + "  execution: {memory: 100Mi}\n")
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "OutOfMemory")
+    cluster.apply(VERSION + "  execution: {memory: 2Gi}\n")
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    assert limits == [f"{100 * 2**20}B", f"{2 * 2**30}B"]
