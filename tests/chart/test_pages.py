@@ -141,6 +141,9 @@ def test_manifests_on_the_pages_are_admitted(cluster: Cluster) -> None:
     for namespace in {manifest["metadata"]["namespace"] for _, manifest in shown} - {"default"}:
         cluster.kubectl("create", "namespace", namespace)
     for place, manifest in shown:
+        if manifest["kind"] == "Pod":  # it is refused without its account
+            where = ("-n", manifest["metadata"]["namespace"])
+            cluster.kubectl("create", "serviceaccount", manifest["spec"]["serviceAccountName"], *where)
         told = cluster.kubectl(
             *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
             stdin=json.dumps(manifest),
