@@ -24,7 +24,7 @@ from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.stream import Stream
 from running.process import OperatorProcess
-from running.rights import granted, manifests
+from running.rights import Right, granted, manifests, without
 from running.specs import is_true
 
 PATIENCE = 120.0  # seconds, for anything
@@ -148,9 +148,11 @@ async def until(
 
 
 @asynccontextmanager
-async def scene(ground: Ground, namespace: str, scratch: Path, *options: str) -> AsyncIterator[Scene]:
-    """In a new namespace. Its operators have the rights that the chart gives in that namespace, and are
-    killed in the end."""
+async def scene(
+    ground: Ground, namespace: str, scratch: Path, *options: str, lacking: Right | None = None
+) -> AsyncIterator[Scene]:
+    """In a new namespace. Its operators have the rights that the chart gives in that namespace, but for
+    `lacking`, and are killed in the end."""
     asking, listening, io, work = (ThreadOffload(number) for number in (4, 1, 8, 2))
     api = KubeApi(configuration(ground.cluster.kubeconfig), asking, listening)
     access = AwsAccess(endpoint_url=ground.endpoint)
@@ -162,6 +164,8 @@ async def scene(ground: Ground, namespace: str, scratch: Path, *options: str) ->
     made: Scene | None = None
     of_its_own = ("--cluster", namespace, "--namespace", namespace, "--watch-namespaces", namespace)
     given = manifests(ground.render, namespace, watchNamespaces=[namespace])
+    if lacking is not None:
+        given = without(given, lacking)
     try:
         await api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         operators = await asyncio.to_thread(granted, ground.cluster, namespace, given)

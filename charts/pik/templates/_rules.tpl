@@ -4,7 +4,7 @@
 # what is to be done
 - apiGroups: [pik.dev]
   resources: [capturestreams, replayjobs, aggregateversions]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # what was found
 - apiGroups: [pik.dev]
   resources: [capturestreams/status, replayjobs/status, aggregateversions/status]

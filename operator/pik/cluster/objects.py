@@ -16,7 +16,8 @@ from pik.api.kinds import KINDS, AnyResource
 from pik.cluster.api import Api, Object
 from pik.cluster.errors import KubeConflict, KubeNotFound
 from pik.cluster.events import EventRecorder
-from pik.cluster.paths import object_at, status_at
+from pik.cluster.listing import list_all
+from pik.cluster.paths import object_at, objects_of, status_at
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import AnyStatus, ObjectEvent
 
@@ -164,11 +165,12 @@ class ClusterObjects:
 
     async def _there(self, resource: AnyResource) -> Object | None:
         """The same object as it is now; None where it is gone, or another one of its name is there."""
-        try:
-            there = await self._api.get(object_at(key_of(resource)))
-        except KubeNotFound:
-            return None
-        return there if there["metadata"]["uid"] == resource.metadata.uid else None
+        key = key_of(resource)
+        # a list of one, so that the right to list, which a cache needs anyway, is enough
+        found = await list_all(
+            self._api, objects_of(key.kind, key.namespace), fieldSelector=f"metadata.name={key.name}"
+        )
+        return next((one for one in found.objects if one["metadata"]["uid"] == resource.metadata.uid), None)
 
 
 def key_of_manifest(given: Object) -> ObjectKey:
