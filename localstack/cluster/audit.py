@@ -22,6 +22,7 @@ class Request:
     namespace: str
     name: str
     dry_run: bool
+    allowed: bool  # by RBAC; an admission plugin may have refused it all the same
     code: int
     uri: str
     user_agent: str
@@ -57,6 +58,7 @@ def _request(event: dict[str, object]) -> Request:
         subresource=str(at("objectRef", "subresource")),
         namespace=str(at("objectRef", "namespace")),
         name=str(at("objectRef", "name")),
+        allowed=at("annotations", "authorization.k8s.io/decision") == "allow",
         dry_run="All" in parse_qs(urlsplit(uri).query).get("dryRun", []),
         code=code if isinstance(code, int) else 0,
         uri=uri,

@@ -47,6 +47,7 @@ class Errand:
         await self._until("why it has no pod is said", self._is("AggregateVersion", "total", "Stalled"))
         await self._replay()
         await self._queued_replay()
+        await self._approved_replay()
         await self._until("the lease is renewed", self._renewed)
         await scene.remove("CaptureStream", "things")
         await self._until("the stream is gone", self._gone("CaptureStream", "things"))
@@ -96,6 +97,22 @@ class Errand:
         await self._until("that it goes on is said", lambda: self._says("queued", "Running"))
         await scene.remove("ReplayJob", "queued")
         await self._until("the queued replay is gone", self._gone("ReplayJob", "queued"))
+
+    async def _approved_replay(self) -> None:
+        """Its approval counts, since the admission policy is at work."""
+        scene = self._scene
+        guarded = {"spec": {"replayPolicy": {"approval": "Required"}}}
+        await scene.merge("CaptureStream", "things", guarded)
+        await scene.create("ReplayJob", "asked", job_spec("things", scene.queue("asked")))
+        await self._until("an approval is waited for", lambda: self._says("asked", "AwaitingApproval"))
+        plan = (await scene.get("ReplayJob", "asked"))["status"]["plan"]["hash"]
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        me = await scene.api.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+        approval = {"plan": plan, "by": me["status"]["userInfo"]["username"]}
+        await scene.merge("ReplayJob", "asked", {"spec": {"approval": approval}})
+        await self._until("what is approved has a Job", lambda: self._has_job("asked"))
+        await scene.remove("ReplayJob", "asked")
+        await self._until("the approved replay is gone", self._gone("ReplayJob", "asked"))
 
     async def _says(self, name: str, reason: str) -> bool:
         status = (await self._scene.get("ReplayJob", name)).get("status", {"conditions": []})

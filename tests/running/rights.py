@@ -34,6 +34,7 @@ def manifests(render: Renderer, namespace: str, **values: Any) -> list[Manifest]
         gateway={"enabled": False},
         rbac={"userRoles": False},
         crds={"install": False},
+        approvalPolicy={"install": "Enabled"},
         **values,
     )
     return of_kind(rendered, *_RIGHTS, *_POLICY)

@@ -24,7 +24,7 @@ def used(requests: Iterator[Request], namespace: str) -> set[Right]:
     return {
         Right(each.group, "/".join(filter(None, (each.resource, each.subresource))), each.verb)
         for each in requests
-        if each.user == user and each.namespace == namespace and each.code < 400
+        if each.user == user and each.namespace == namespace and each.allowed
     }
 
 
