@@ -10,6 +10,7 @@ import pytest
 from chart.releases import LEAST, NAMESPACE, RELEASE, changed_chart, knows, objects, workloads
 from chart.rendering import CHART, Helm
 from cluster.handle import Cluster
+from clusters_for_tests import established
 from gitops.states import SPECS
 from pik.api.kinds import KINDS
 from pik.api.manifests import load_text
@@ -21,9 +22,7 @@ def test_objects_survive_whatever_becomes_of_the_release(
     cluster: Cluster, release: Helm, tmp_path: Path
 ) -> None:
     release("install", *RELEASE, CHART, *LEAST, "--create-namespace")
-    cluster.kubectl(
-        "wait", "--for=condition=Established", "crd", *(f"{k.PLURAL}.pik.dev" for k in KINDS.values())
-    )
+    established(cluster)
     for kind, spec in SPECS.items():
         (loaded,) = load_text(f"{{kind: {kind}, spec: {spec}}}")
         manifest = {**loaded.value, "apiVersion": "pik.dev/v1alpha1", "metadata": {"name": "kept"}}
