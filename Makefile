@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
 CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo test check verify generate format sbom clean
+.PHONY: help setup demo test restarts check verify generate format sbom clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: .venv/ready ## the whole loop on real data: who changed the dashboard?
 
 test: .venv/ready check ## every check and every test
 	$(BIN)/python -m pytest
+
+restarts: .venv/ready ## the operator killed 50 times while 50 objects come, change and go
+	PYTHONPATH=tests:localstack $(BIN)/python -m running.campaign $(RESTARTS)
 
 check: .venv/ready ## lint, format, layers, types, generated files
 	$(BIN)/ruff check .

@@ -10,13 +10,16 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 from chart.rendering import Renderer, helm_of
 from cluster import handle
-from pik.aws.system import SystemEntropy
+from clusters_for_tests import with_crds
 from pik.cluster.errors import KubeNotFound
+from pik.local import emulator
 from running.check import Expected, Outcome, check
 from running.process import OperatorProcess
 from running.scene import Ground, Never, Scene, scene, until
@@ -160,22 +163,33 @@ async def campaign(
         return await Campaign(made, made.operator(), seed).run(kills, objects)
 
 
+@contextmanager
+def _grounds(home: Path) -> Iterator[Ground]:
+    """A control plane and an emulator of our own."""
+    python = emulator.install(emulator.cache_directory(os.environ))
+    running = emulator.start(python, log=home / "emulator.log")
+    started = handle.start(home / "cluster", os.environ)
+    try:
+        with_crds(started.cluster)
+        helm = helm_of(home / "helm", started.cluster.environment())
+        yield Ground(started.cluster, Renderer(helm), running.endpoint)
+    finally:
+        started.stop()
+        emulator.stop(running)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kubeconfig", type=Path, required=True)
-    parser.add_argument("--endpoint", required=True)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--objects", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    namespace = f"restarts-{SystemEntropy().hex(6)}"
-    with tempfile.TemporaryDirectory() as scratch:
-        cluster = handle.given(options.kubeconfig, Path(scratch), os.environ)
+    with tempfile.TemporaryDirectory() as home, _grounds(Path(home)) as ground:
         outcome = asyncio.run(
             campaign(
-                Ground(cluster, Renderer(helm_of(Path(scratch), cluster.environment())), options.endpoint),
-                namespace,
-                Path(scratch),
+                ground,
+                "restarts",
+                Path(home),
                 kills=options.kills,
                 objects=options.objects,
                 seed=options.seed,
