@@ -79,7 +79,7 @@ async def test_all_that_has_our_tags_and_nothing_else(
     inventory, provisioner = account
     await provision(provisioner, unique)
     await provisioner.apply(CreateBucket(f"{unique}-other", object_lock=False))
-    await provisioner.apply(CreateTable(f"{unique}-other", {"team": "ops"}))
+    await provisioner.apply(CreateTable(f"{unique}-other", {"team": "ops"}, protected=False))
     found = [one for one in await inventory.tagged() if one.name.startswith(unique)]
     assert [(one.made, one.name, one.stream_id) for one in found] == [
         (Made.BUCKET, unique, None),

@@ -142,7 +142,7 @@ async def test_made_and_then_nothing_to_do(cloud: Cloud) -> None:
     assert await cloud.provisioner.table(cloud.name) is None
     assert await cloud.settle(spec()) == [
         *("bucket", "tags", "publicAccess", "versioning", "lifecycle"),
-        *("table", "timeToLive", "pointInTimeRecovery", "deletionProtection"),
+        *("table", "timeToLive", "pointInTimeRecovery"),
     ]
     assert await cloud.settle(spec()) == []
     bucket = await cloud.provisioner.bucket(cloud.name)

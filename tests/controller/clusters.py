@@ -36,7 +36,7 @@ from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
 from pik.planning.replay.spec import TargetAddress
 
 START = parse_instant("2026-03-01T12:00:00Z")
-TIMING = Timing(resync=600.0, counters=60.0, seals=300.0, orphans=3_600.0, rebuild=60.0, settle=60.0)
+TIMING = Timing(resync=60.0, counters=60.0, seals=300.0, orphans=3_600.0, rebuild=60.0, settle=60.0)
 
 
 class MemoryCloud:
@@ -149,7 +149,15 @@ class ObjectsInMemory:
 class Cluster:
     """Time passes by `advance`; work is done by `settle`."""
 
-    def __init__(self, cache: Path, *, name: str = "here", account: MemoryAccount | None = None) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        *,
+        name: str = "here",
+        account: MemoryAccount | None = None,
+        timing: Timing = TIMING,
+    ) -> None:
+        self.timing = timing
         self.clock = ManualClock(START)
         self.entropy = SeededEntropy(sum(name.encode()))
         self.account = account or MemoryAccount()
@@ -196,7 +204,7 @@ class Cluster:
             loopback=True,
             approvals=self.tenants,
             namespaces=self.tenants,
-            timing=TIMING,
+            timing=self.timing,
         )
         self.manager = Manager(
             self.objects,

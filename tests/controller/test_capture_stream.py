@@ -11,9 +11,10 @@ import pytest
 from controller.clusters import TIMING, Cluster
 from controller.manifests import STREAM, event, events
 from pik.api.violations import InvalidManifest
-from pik.controller.capture_stream import REINDEX, TAKE_OVER_FROM
 from pik.controller.objects import ObjectKey
 from pik.controller.reconcilers import reconcilers
+from pik.controller.stream_index import REINDEX
+from pik.controller.stream_storage import TAKE_OVER_FROM
 from pik.domain.errors import Denied, NotReady, PikError, Unavailable
 from pik.execution.capture.capture import Capture
 from pik.planning.storage import ObservedBucket

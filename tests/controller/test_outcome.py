@@ -242,11 +242,25 @@ def test_when_to_look_again() -> None:
         return settled(job, outcome, failures=failures)[1].requeue_after
 
     assert after(Done(Reason.PROVISIONED)) is None
-    assert after(Done(Reason.PROVISIONED, again=100)) == 105  # with half of its spread
+    assert after(Done(Reason.PROVISIONED, again=100)) == 100
+    assert after(Waiting(Reason.REINDEXING, again=100)) == 95  # with half of its spread
+    assert after(Waiting(Reason.REINDEXING)) is None
     assert after(Stalled(Reason.DATA_LOST, "gone")) is None
     assert after(Retry(Reason.AWS_UNAVAILABLE, "away", after=7.0)) == 7.0
     retry = Retry(Reason.AWS_UNAVAILABLE, "away")
     assert [after(retry, failures) for failures in (1, 2, 3, 20)] == [0.75, 1.5, 3.0, 45.0]
+
+
+def test_what_stays_stalled_is_looked_at_ever_more_seldom() -> None:
+    """As long as it has been so, between its own time and the longest wait."""
+    stalled = Stalled(Reason.AWS_REFUSED, "no", again=10)
+    before, _ = settled(resource("CaptureStream"), stalled)
+
+    def after(seconds: float) -> float | None:
+        now = Instant(NOW.micros + round(seconds * 1e6))
+        return settled(before, stalled, now=now)[1].requeue_after
+
+    assert [after(seconds) for seconds in (0, 10, 20, 40, 3_600)] == [9.5, 9.5, 19, 38, 57]
 
 
 def test_backoff_grows_to_its_bound_and_spreads_over_its_second_half() -> None:

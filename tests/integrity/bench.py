@@ -130,10 +130,11 @@ class Bench:
         self.clock.advance(step)
         return answers
 
-    async def plant(self, *rows: Row) -> str:
-        """A segment of these very rows, landed and registered as a writer does it; its key."""
+    async def plant(self, *rows: Row, ago: float = 0) -> str:
+        """A segment of these very rows, stamped so many seconds ago, landed and registered as a writer does
+        it; its key."""
         stream = self.stream()
-        stamp = self.clock.now()
+        stamp = Instant(self.clock.now().micros - round(ago * SECOND))
         segment = segment_id(stamp, stream.entropy.hex(20), 1)
         landing = Landing(stream, CaptureSettings())
         entry = await landing.land(SegmentHead(stream.layout.stream_id, segment, stamp), rows)

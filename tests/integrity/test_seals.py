@@ -7,11 +7,15 @@ from hashlib import sha256
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from integrity.bench import Bench, arrival
+from pik.domain.arrivals import Outcome, Row
 from pik.domain.errors import NotReady, Tampered, Unavailable
 from pik.execution.reindex import reindex
-from pik.execution.seals import Seal, read_seals, seal_segments
+from pik.execution.seals import Chain, Seal, continue_seals, read_seals, seal_segments
+from pik.execution.verify import verify
 
 
 def sealed(bench: Bench) -> list[Seal]:
@@ -209,3 +213,63 @@ async def test_a_broken_chain_is_not_continued() -> None:
 async def test_a_stream_that_was_never_ready_has_nothing_to_seal() -> None:
     with pytest.raises(NotReady):
         await seal_segments(Bench().stream(), settle=0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["ingest", "seal", "other", "late", "whole"]), st.integers(0, 200)),
+        max_size=25,
+    )
+)
+async def test_a_chain_that_is_remembered_says_the_same_as_one_that_is_read(
+    steps: list[tuple[str, int]],
+) -> None:
+    """One process remembers the chain and another reads it whole; segments land in time and hours late.
+    Together they name each segment once, each seal follows the one before, and whoever reads all of it in
+    the end has nothing left to name but what landed too late for the one that remembers."""
+    bench = Bench()
+    stream = await bench.ready()
+    chain: Chain | None = None
+    for number, (step, minutes) in enumerate(steps):
+        bench.clock.advance(minutes * 60)
+        if step == "ingest":
+            await bench.ingest(arrival(f"{number}"))
+        elif step == "late":
+            await bench.plant(Row(0, arrival(f"{number}"), Outcome.RECORDED), ago=minutes * 100)
+        elif step == "other":
+            await seal_segments(bench.stream(), settle=60)
+        else:
+            _, chain = await continue_seals(stream, 60, None if step == "whole" else chain)
+    bench.clock.advance(61)
+    _, chain = await continue_seals(stream, 60, chain)
+    last = await seal_segments(stream, settle=60)
+    named = [key for seal in sealed(bench) for key in keys(seal)]
+    assert sorted(named) == bench.raw()
+    assert [seal.number for seal in sealed(bench)] == list(range(1, len(sealed(bench)) + 1))
+    hashes = [sha256(bench.body(key)).hexdigest() for key in bench.seals()]
+    assert [seal.previous for seal in sealed(bench)] == [None, *hashes[:-1]][: len(hashes)]
+    assert chain.since is not None
+    for seal in last:
+        for key in keys(seal):
+            assert stream.layout.segment_of(key).stamp_millis * 1_000 < chain.since.micros
+
+
+async def test_a_chain_that_is_remembered_is_not_read_again() -> None:
+    bench = Bench()
+    calls: list[str] = []
+
+    async def before(call: str) -> None:
+        calls.append(call)
+
+    await bench.ready()
+    stream = bench.stream(before)
+    chain: Chain | None = None
+    for number in range(30):
+        await bench.ingest(arrival(f"{number}"), step=300)
+        calls.clear()
+        made, chain = await continue_seals(stream, 60, chain)
+        assert len(made) == 1
+        if number:
+            assert len(calls) <= 5, calls  # generations, their newest, raw, manifest, and the new seal
+    assert len(chain.keys) < 45  # of three hours and no more
+    assert (await verify(bench.stream())).findings == ()

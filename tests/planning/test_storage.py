@@ -187,16 +187,14 @@ def test_of_an_adopted_bucket_only_our_rules_are_touched() -> None:
 
 def test_a_new_table() -> None:
     found = table_diff(spec(retentionDays=30, tags={"team": "data"}), None)
-    assert [field for field, _ in found] == [
-        "table",
-        "timeToLive",
-        "pointInTimeRecovery",
-        "deletionProtection",
-    ]
+    assert [field for field, _ in found] == ["table", "timeToLive", "pointInTimeRecovery"]
     assert found[0][1] == CreateTable(
         "table",
         {**OWNER, "team": "data", "pik.dev/stream": STREAM, "pik.dev/retention-days": "30"},
+        protected=True,
     )
+    _, create = table_diff(spec(deletionPolicy="Delete"), None)[0]
+    assert not create.protected
     assert table_diff(spec(), settled_table()) == []
 
 

@@ -25,30 +25,23 @@ class BucketSettings:
         self._client = client
         self._io = io
 
-    async def observe(self, bucket: str) -> ObservedBucket | None:
+    async def observe(self, bucket: str, *, whole: bool) -> ObservedBucket | None:
         s3 = self._client
         try:
-            await call(self._io, s3.head_bucket, Bucket=bucket)
-        except PikError as error:
-            if is_code(error, "404", "NoSuchBucket"):
-                return None
-            if isinstance(error, Denied):
-                raise Denied(f"no access to the bucket {bucket}, or it is another account's") from error
-            raise
-        versioning = await call(self._io, s3.get_bucket_versioning, Bucket=bucket)
+            versioning = await call(self._io, s3.get_bucket_versioning, Bucket=bucket)
+        except NoSuchBucket:
+            return None
+        except Denied as error:
+            raise Denied(f"no access to the bucket {bucket}, or it is another account's") from error
         blocked = await self._get(s3.get_public_access_block, bucket, "NoSuchPublicAccessBlockConfiguration")
-        lock = await self._get(
-            s3.get_object_lock_configuration, bucket, "ObjectLockConfigurationNotFoundError"
-        )
-        versions = await call(self._io, s3.list_object_versions, Bucket=bucket, MaxKeys=1)
         return ObservedBucket(
             versioning=versioning.get("Status") == "Enabled",
             encryption=await self._encryption(bucket),
-            object_lock=lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled",
+            object_lock=await self._locks(bucket) if whole else None,
             public_access_blocked=_all_blocked(blocked.get("PublicAccessBlockConfiguration", {})),
             rules={rule.get("ID", ""): _rule(rule) for rule in (await self._lifecycle(bucket))["Rules"]},
             tags=await self._tags(bucket),
-            empty=not versions.get("Versions") and not versions.get("DeleteMarkers"),
+            empty=await self._is_empty(bucket) if whole else None,
         )
 
     async def create(self, bucket: str, *, object_lock: bool) -> None:
@@ -154,6 +147,16 @@ class BucketSettings:
             await call(self._io, self._client.delete_bucket, Bucket=bucket)
         except NoSuchBucket:
             return
+
+    async def _locks(self, bucket: str) -> bool:
+        answer = await self._get(
+            self._client.get_object_lock_configuration, bucket, "ObjectLockConfigurationNotFoundError"
+        )
+        return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+    async def _is_empty(self, bucket: str) -> bool:
+        answer = await call(self._io, self._client.list_object_versions, Bucket=bucket, MaxKeys=1)
+        return not answer.get("Versions") and not answer.get("DeleteMarkers")
 
     async def _encryption(self, bucket: str) -> Encryption:
         answer = await self._get(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, assert_never
+from weakref import WeakValueDictionary
 
 from pik.aws.bucket_settings import BucketSettings
 from pik.aws.table_settings import TableSettings
 from pik.planning.storage import (
     Action,
     BlockPublicAccess,
+    BucketAction,
     CreateBucket,
     CreateTable,
     EnableObjectLock,
@@ -33,22 +35,23 @@ if TYPE_CHECKING:
 
 
 class AwsProvisioner:
-    """`ports.StorageProvisioner`. One action at a time: rules and tags are read, changed and written back,
-    and several streams of this process may share a bucket."""
+    """`ports.StorageProvisioner`. On each bucket and table one action at a time: rules and tags are read,
+    changed and written back, and several streams of this process may share a bucket."""
 
     def __init__(self, s3: S3Client, dynamodb: DynamoDBClient, io: Offload, clock: Clock) -> None:
         self._buckets = BucketSettings(s3, io)
         self._tables = TableSettings(dynamodb, io, clock)
-        self._turn = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # while they are held
 
-    async def bucket(self, name: str) -> ObservedBucket | None:
-        return await self._buckets.observe(name)
+    async def bucket(self, name: str, *, whole: bool = True) -> ObservedBucket | None:
+        return await self._buckets.observe(name, whole=whole)
 
     async def table(self, name: str) -> ObservedTable | None:
         return await self._tables.observe(name)
 
     async def apply(self, action: Action) -> None:
-        async with self._turn:
+        name = action.bucket if isinstance(action, BucketAction) else action.table
+        async with self._turns.setdefault(name, asyncio.Lock()):
             await self._apply(action)
 
     async def delete_bucket(self, name: str) -> None:
@@ -75,7 +78,7 @@ class AwsProvisioner:
             case SetBucketTags():
                 await buckets.set_tags(action.bucket, action.tags)
             case CreateTable():
-                await tables.create(action.table, action.tags)
+                await tables.create(action.table, action.tags, protected=action.protected)
             case SetOnDemand():
                 await tables.update(action.table, BillingMode="PAY_PER_REQUEST")
             case SetDeletionProtection():

@@ -13,8 +13,7 @@ from pik.ports.system import Clock, Offload
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_WAITS = 60  # a table is made in some ten seconds
-_WAIT_SECONDS = 1.0
+_WAITS = (*range(1, 6), *(5 for _ in range(60)))  # seconds; a table is made in some ten
 
 
 class TableSettings:
@@ -46,13 +45,14 @@ class TableSettings:
             fitting=_is_fitting(found),
         )
 
-    async def create(self, table: str, tags: dict[str, str]) -> None:
+    async def create(self, table: str, tags: dict[str, str], *, protected: bool) -> None:
         try:
             await call(
                 self._io,
                 self._client.create_table,
                 TableName=table,
                 BillingMode="PAY_PER_REQUEST",
+                DeletionProtectionEnabled=protected,
                 Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
                 **SCHEMA,
             )
@@ -104,10 +104,10 @@ class TableSettings:
         return dict(found)
 
     async def _until_active(self, table: str) -> None:
-        for _ in range(_WAITS):
+        for seconds in _WAITS:
             if _is_active(await self._describe(table)):
                 return
-            await self._clock.sleep(_WAIT_SECONDS)
+            await self._clock.sleep(seconds)
         raise Unavailable(f"the table {table} is not active yet")
 
     async def _tags(self, arn: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
 from pik.cli.resources import age
 from pik.cli.wording import number
-from pik.controller.capture_stream import TAKE_OVER_FROM
+from pik.controller.stream_storage import TAKE_OVER_FROM
 from pik.domain.errors import PikError
 from pik.execution.unclaimed import Region, Search, search
 from pik.planning.unclaimed import Made, Unclaimed, Why, claim_of, clusters_of

@@ -15,8 +15,8 @@ from pik.cli.progress import progress
 from pik.cli.shelf import NoSuchResource
 from pik.cli.wait import NotYet
 from pik.cli.wording import number
-from pik.controller.capture_stream import REINDEX
 from pik.controller.objects import key_of
+from pik.controller.stream_index import REINDEX
 from pik.domain.errors import NoSuchTable, NotReady
 from pik.domain.instants import Instant
 from pik.execution.ownership import read_owner

@@ -41,7 +41,7 @@ from pik.controller.objects import ObjectKey
 from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
-from pik.controller.roles import NoRoles, RoleFile
+from pik.controller.roles import RoleFile
 from pik.controller.workshop import Workshop
 from pik.controller.world import World, always
 from pik.domain.errors import PikError
@@ -141,7 +141,6 @@ async def operator(
 
         objects = ClusterObjects(api, EventRecorder(api, clock, entropy, settings.identity), changed=changed)
         networks = (*settings.forbidden, *await api_server_networks([urlsplit(api.server).hostname]))
-        roles = NoRoles() if settings.roles is None else RoleFile(settings.roles)
         cloud = AwsCloud(
             access,
             io=io,
@@ -150,7 +149,7 @@ async def operator(
             entropy=entropy,
             loopback=False,
             networks=networks,
-            roles=roles,
+            roles=None if settings.roles is None else RoleFile(settings.roles),
             observer=observer.aws,
         )
         background = Background(queue.add)
@@ -171,7 +170,7 @@ async def operator(
             if settings.jobs is None
             else job_executor(
                 api,
-                replace(settings.jobs, networks=networks, roles=roles),
+                replace(settings.jobs, networks=networks),
                 settings.watch,
                 clock=clock,
                 entropy=entropy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pik.domain.arrivals import Outcome
 from pik.domain.instants import Instant
@@ -23,10 +23,11 @@ class Counts:
     conflicts: int = 0
     first_ingest: Instant | None = None  # of the first event
     last_ingest: Instant | None = None  # of the newest arrival
+    segments: int = 0  # voids too
 
     def with_segment(self, entry: SegmentEntry) -> Counts:
         if not entry.rows:
-            return self  # a void
+            return replace(self, segments=self.segments + 1)  # a void
         outcomes: Mapping[str, int] = entry.outcomes
         first = [time for time in (self.first_ingest,) if time is not None]
         if entry.events:
@@ -38,19 +39,25 @@ class Counts:
             self.conflicts + outcomes.get(Outcome.CONFLICT, 0),
             min(first, default=None),
             last,
+            self.segments + 1,
         )
 
 
 class Tally:
     """Reads the whole manifest once, and from then on the last hours of it; whole again every `whole_every`
-    seconds, since a segment of an earlier hour may be indexed late."""
+    seconds, since a segment of an earlier hour may be indexed late. `latest`: what it came to."""
 
-    def __init__(self, index: Index, whole_every: float = 3_600.0) -> None:
+    def __init__(self, index: Index, whole_every: float = 86_400.0) -> None:
         self._index = index
         self._whole_every = whole_every
         self._settled = Counts()  # of the hours that are not read again
         self._until: SegmentID | None = None
         self._read_whole: Instant | None = None
+        self.latest = Counts()
+
+    def forget(self) -> None:
+        """Segments of earlier hours have been indexed: all is read again."""
+        self._read_whole = None
 
     async def count(self, now: Instant) -> Counts:
         """Raises what the index does."""
@@ -69,4 +76,5 @@ class Tally:
         self._settled, self._until = settled, until
         if whole:
             self._read_whole = now
+        self.latest = counts
         return counts

@@ -24,7 +24,7 @@ from pik.api.conditions import (
 from pik.api.kinds import AnyResource
 from pik.api.replay_job import ReplayJobStatus
 from pik.controller.objects import ObjectKey
-from pik.domain.instants import Instant
+from pik.domain.instants import Instant, parse_instant
 
 AnyStatus = CaptureStreamStatus | ReplayJobStatus | AggregateVersionStatus
 
@@ -124,7 +124,7 @@ class Settlement:
     events: tuple[ObjectEvent, ...] = field(default=())
 
 
-_SPREAD = 0.1  # of a resync's seconds, so that objects do not all come up at once
+_SPREAD = 0.1  # of the seconds that something waits, so that objects do not all come up at once
 
 
 def settle(
@@ -158,7 +158,7 @@ def settle(
     status = result.status.model_copy(update={"conditions": conditions, "observedGeneration": observed})
     return Settlement(
         status,
-        _requeue(outcome, failures, part, backoff),
+        _requeue(outcome, failures, part, backoff, _stalled_for(status, now)),
         isinstance(outcome, Retry),
         (*result.events, *_transition(resource, outcome)),
     )
@@ -190,15 +190,25 @@ def _standard(
     ]
 
 
-def _requeue(outcome: Outcome, failures: int, part: float, backoff: Backoff) -> float | None:
-    match outcome:
-        case Retry(after=None):
-            return backoff.wait(failures, part)
-        case Retry(after=float(after)):
-            return after
-        case Done(again=again) | Waiting(again=again) | Stalled(again=again):
-            return None if again is None else again * (1 + _SPREAD * part)
-    raise TypeError(f"not an outcome: {outcome!r}")
+def _stalled_for(status: AnyStatus, now: Instant) -> float:
+    """Seconds; 0 for what is not stalled."""
+    stalled = condition_of(status.conditions, ConditionType.STALLED)
+    since = now if stalled is None else parse_instant(stalled.lastTransitionTime)
+    return (now.micros - since.micros) / 1_000_000
+
+
+def _requeue(
+    outcome: Outcome, failures: int, part: float, backoff: Backoff, stalled_for: float
+) -> float | None:
+    if isinstance(outcome, Retry):
+        return backoff.wait(failures, part) if outcome.after is None else outcome.after
+    if outcome.again is None or isinstance(outcome, Done):
+        return outcome.again  # what is at rest is looked at in time, and whoever says when spreads it
+    again = outcome.again
+    if isinstance(outcome, Stalled):
+        # its cause is looked for ever more seldom, since it is as likely to stay as it has stayed
+        again = max(again, min(stalled_for, backoff.longest))
+    return again * (1 - _SPREAD * part)
 
 
 def _transition(resource: AnyResource, outcome: Outcome) -> tuple[ObjectEvent, ...]:

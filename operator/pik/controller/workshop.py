@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pik.api.capture_stream import CaptureStream, CaptureStreamSpec, Toggle
 from pik.controller.cloud import Cloud
@@ -14,16 +15,18 @@ from pik.controller.intake_rules import fingerprint_exclude, intake_rules
 from pik.controller.objects import ObjectKey, key_of
 from pik.domain.arrivals import Arrival, Rejection
 from pik.domain.errors import NotReady
-from pik.domain.instants import Instant
+from pik.domain.instants import Instant, parse_instant
 from pik.domain.layout import Layout
 from pik.execution.capture.answers import Answer
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
+from pik.execution.seals import Chain
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication, Stream
 from pik.gateway.callers import Admission
 from pik.gateway.doors import Door
+from pik.ports.index import GenerationState
 from pik.ports.system import Clock, Entropy, Offload
 
 
@@ -38,26 +41,41 @@ class Place:
 
 
 class NoticingCapture(Capture):
-    """Says once that the first event has been stored."""
+    """Says once that something has been stored; and again when that has been seen to, by `fresh` being set
+    back to False, and something else is."""
 
     def __init__(self, stream: Stream, settings: CaptureSettings, notice: Callable[[], None]) -> None:
         super().__init__(stream, settings)
         self._notice = notice
-        self.noticed = False
+        self.fresh = False
 
     async def ingest(self, arrivals: Sequence[Arrival | Rejection]) -> list[Answer]:
         answers = await super().ingest(arrivals)
-        if not self.noticed and any(answer.s3_key is not None for answer in answers):
-            self.noticed = True
+        if not self.fresh and any(answer.s3_key is not None for answer in answers):
+            self.fresh = True
             self._notice()
         return answers
 
 
+class Looked(NamedTuple):
+    """An object as of which all was found as it should be, and until when that is taken for granted."""
+
+    generation: int | None
+    annotations: int  # a hash
+    until: Instant
+
+
 @dataclass(slots=True)
 class OpenStream:
-    """One provisioned stream at work. `whole`: whether its index was, when it was last looked at. `empty`: no
-    event of it is known of. `counted`, `sealed`, `swept`: when its timers last went off. `rebuilding`: the
-    rebuild that somebody else was seen at, and since when."""
+    """One provisioned stream at work, and what this process knows of it.
+
+    `since`: when it was made. `whole`: whether its index was, when it was last looked at. `empty`: no event
+    of it is known of. `looked`: that all of it was as it should be; None where it has to be looked at.
+    `built`: the generation of the index that was found to be the newest, and what was asked for then.
+    `counted`, `sealed`, `swept`, `swept_all`: when its timers last went off. `sealed_news`: how many segments
+    there were when all were sealed. `chain`: what is known of its seals, so that they need not all be read
+    again, and when they last were. `rebuilding`: the rebuild that somebody else was seen at, and since when.
+    """
 
     place: Place
     spec: CaptureStreamSpec
@@ -66,18 +84,24 @@ class OpenStream:
     capture: NoticingCapture
     door: Door | None
     tally: Tally
+    since: Instant
     whole: bool = False
     empty: bool = True
+    looked: Looked | None = None
+    built: tuple[GenerationState, str | None] | None = None
     counted: Instant | None = None
     sealed: Instant | None = None
+    sealed_news: int | None = None
+    chain: tuple[Chain, Instant] | None = None
     swept: Instant | None = None
+    swept_all: Instant | None = None
     rebuilding: tuple[str, Instant] | None = None
 
 
 class Workshop:
     """`cache`: directory for segments as files. `wake`: called with the key of a stream that got its first
-    event. `admissions`: who may send events to a stream; whoever reaches this process, unless it says
-    otherwise. Belongs to one event loop."""
+    event, or its first since it was counted. `admissions`: who may send events to a stream; whoever reaches
+    this process, unless it says otherwise. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -179,7 +203,9 @@ class Workshop:
         )
         key = key_of(resource)
         capture = NoticingCapture(stream, self._settings, lambda: self._wake(key))
-        return OpenStream(place, spec, cloud, stream, capture, None, Tally(stream.index))
+        made = resource.metadata.creationTimestamp
+        since = self._clock.now() if made is None else parse_instant(made)
+        return OpenStream(place, spec, cloud, stream, capture, None, Tally(stream.index), since)
 
 
 def _working(spec: CaptureStreamSpec) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -15,13 +16,16 @@ from pik.controller.workshop import Workshop
 from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.ports.system import Clock, Entropy
 
+_REBUILDS = 4  # of indexes at once
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds between two of the same, for each stream, and before what did not change is looked at again.
 
-    `first`: between two looks for the first event of a stream, where it may come by another process; None
-    where this one's own gateway tells of it.
+    `counters`: while events arrive; without them ever more seldom, up to `resync`. `first`: between two looks
+    for the first event of a stream, where it may come by another process; None where this one's own gateway
+    tells of it.
     """
 
     resync: float = 600.0
@@ -44,7 +48,8 @@ class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
     one, `gateway_answers`: whether it takes requests now, `knows_callers`: whether it can tell who sends.
     `loopback`: whether replays may be sent to this machine, `networks`: where none is sent to besides.
-    `in_pods`: whether work is done in pods. `memory`: DuckDB's limit for one plan, such as `512MB`."""
+    `in_pods`: whether work is done in pods. `memory`: DuckDB's limit for one plan, such as `512MB`.
+    `rebuilding`: held by whoever builds an index, which reads all of its raw."""
 
     cluster: str
     objects: Objects
@@ -66,6 +71,11 @@ class World:
     memory: str | None = None
     timing: Timing = field(default_factory=Timing)
     observer: StreamObserver = field(default_factory=Nobody)
+    rebuilding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_REBUILDS))
+
+    def part(self) -> float:
+        """A random number from 0 to 1."""
+        return int(self.entropy.hex(8), 16) / 0xFFFFFFFF
 
     def passed(self, since_micros: int | None, seconds: float) -> bool:
         """Whether so many seconds have passed since then; True where there was no then."""

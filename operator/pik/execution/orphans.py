@@ -10,7 +10,7 @@ import msgspec
 from pik.domain.errors import Fenced, NoSuchObject, NotReady, Tampered
 from pik.domain.instants import Instant
 from pik.domain.retention import is_expired
-from pik.domain.segments import CountingRule, SegmentEntry, SegmentID, newest_rule
+from pik.domain.segments import SegmentEntry, SegmentID, newest_rule
 from pik.execution.concurrency import all_of
 from pik.execution.generations import newest_record, ready_generation
 from pik.execution.reading.describe import SETTLE, describe_segment
@@ -38,12 +38,16 @@ async def index_orphans(
     `settle`: seconds that a segment may land after its stamp and still be known from it. Raises `NotReady`
     while the index is being rebuilt or if that begins meanwhile, and `NoSuchTable`.
     """
+    indexed = {entry.segment async for entry in stream.index.segments(since)}
+    there = await _listed(stream, since)
+    if there <= indexed:
+        return OrphansIndexed(len(there), (), ())
     state = await until_answered(stream.clock, _PATIENCE, lambda: ready_generation(stream))
     record = await until_answered(stream.clock, _PATIENCE, lambda: newest_record(stream))
     if record is None or record.number != state.number:
         raise NotReady(f"the index of {stream.namespace}/{stream.name} is being rebuilt")
-    indexed = {entry.segment async for entry in stream.index.segments(since)}
-    listed = await _listed(stream, newest_rule(record), since)
+    rule = newest_rule(record)
+    listed = {segment for segment in there if rule.counts(segment)}
 
     async def index(segment: SegmentID) -> SegmentEntry | str | None:
         try:
@@ -66,8 +70,8 @@ async def index_orphans(
     )
 
 
-async def _listed(stream: Stream, rule: CountingRule, since: Instant | None) -> set[SegmentID]:
-    """The segments in the bucket that count and are retained, from the hour of `since` on."""
+async def _listed(stream: Stream, since: Instant | None) -> set[SegmentID]:
+    """The segments in the bucket that are retained, from the hour of `since` on."""
     now = stream.clock.now()
     start = "" if since is None else stream.layout.hour(since.to_datetime())
     segments = set()
@@ -77,7 +81,7 @@ async def _listed(stream: Stream, rule: CountingRule, since: Instant | None) -> 
         except ValueError:
             continue  # a stranger: `pik verify` names it
         stamp = Instant(segment.stamp_millis * 1000)
-        if rule.counts(segment) and not is_expired(stamp, stream.retention_days, now):
+        if not is_expired(stamp, stream.retention_days, now):
             segments.add(segment)
     return segments
 

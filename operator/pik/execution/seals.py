@@ -20,6 +20,8 @@ from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
 
 _PATIENCE = Patience()
+_HOUR = 3_600_000_000  # microseconds
+_LATE_HOURS = 2
 MAX_SEGMENTS = 20_000  # in one seal: about 4 MB
 
 
@@ -58,6 +60,16 @@ class SealHead(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Chain(msgspec.Struct, frozen=True):
+    """The chain as a process knows it. `keys`: of the segments in it that were stamped from `since` on (the
+    start of an hour; None: all)."""
+
+    head: SealHead | None
+    generation: SealedObject | None  # the record that its last seal names
+    keys: frozenset[str]
+    since: Instant | None = None
+
+
 async def read_seals(stream: Stream) -> AsyncIterator[StoredSeal]:
     """All seals in the order of their numbers, paged to the end."""
     async for info in stream.objects.list(stream.layout.seals):
@@ -88,32 +100,51 @@ async def seal_segments(stream: Stream, settle: float, max_segments: int = MAX_S
     Raises `NotReady` for a stream without a generation record and `Tampered` where a seal is not one:
     a broken chain is not continued as if it were whole.
     """
+    made, _ = await continue_seals(stream, settle, None, max_segments)
+    return made
+
+
+async def continue_seals(
+    stream: Stream, settle: float, chain: Chain | None, max_segments: int = MAX_SEGMENTS
+) -> tuple[list[Seal], Chain]:
+    """As `seal_segments`, and the chain as it is known then. `chain`: as an earlier call left it. Its seals
+    are not read again, nor raw of hours that are long past: give None now and then, so that what landed
+    very late is sealed too and a chain that was changed is found out."""
     made: list[Seal] = []
     while True:
-        sealed, head, generation = await _chain(stream)
+        chain = chain or await _chain(stream)
         cut = Instant(stream.clock.now().micros - round(settle * 1_000_000))
         record, newest = await _newest_generation(stream)
-        waiting = await _unsealed(stream, record, sealed, cut)
-        if not waiting and generation == newest:
-            return made
+        waiting = await _unsealed(stream, record, chain, cut)
+        if not waiting and chain.generation == newest:
+            return made, _shortened(stream, chain, cut)
         seal = Seal(
             stream_id=stream.layout.stream_id,
-            number=head.number + 1 if head else 1,
+            number=chain.head.number + 1 if chain.head else 1,
             nonce=stream.entropy.hex(32),
-            previous=head.sha256 if head else None,
+            previous=chain.head.sha256 if chain.head else None,
             sealed_at=stream.clock.now().text,
             cut=cut.text,
             generation=newest,
             segments=tuple([await _sealed_object(stream, *found) for found in waiting[:max_segments]]),
         )
-        if await _create(stream, seal):
-            made.append(seal)
-            if len(waiting) <= max_segments:
-                return made
+        body = msgspec.json.encode(seal)
+        if not await _create(stream, seal.number, body):
+            chain = None  # another was first
+            continue
+        made.append(seal)
+        chain = Chain(
+            SealHead(seal.number, sha256(body).hexdigest()),
+            newest,
+            chain.keys | {segment.key for segment in seal.segments},
+            chain.since,
+        )
+        if len(waiting) <= max_segments:
+            return made, _shortened(stream, chain, cut)
 
 
-async def _chain(stream: Stream) -> tuple[set[str], SealHead | None, SealedObject | None]:
-    """The keys that are sealed, the chain's end, and the generation record that it names."""
+async def _chain(stream: Stream) -> Chain:
+    """All of it."""
     sealed: set[str] = set()
     head = generation = None
     async for stored in read_seals(stream):
@@ -123,7 +154,20 @@ async def _chain(stream: Stream) -> tuple[set[str], SealHead | None, SealedObjec
         sealed.update(segment.key for segment in seal.segments)
         head = SealHead(seal.number, stored.sha256)
         generation = seal.generation
-    return sealed, head, generation
+    return Chain(head, generation, frozenset(sealed))
+
+
+def _shortened(stream: Stream, chain: Chain, cut: Instant) -> Chain:
+    """Without the segments of hours in which hardly any lands any more."""
+    since = Instant(max(0, cut.micros // _HOUR - _LATE_HOURS) * _HOUR)
+    if chain.since is not None and since <= chain.since:
+        return chain
+    keys = (key for key in chain.keys if _stamp(stream.layout.segment_of(key)) >= since)
+    return msgspec.structs.replace(chain, keys=frozenset(keys), since=since)
+
+
+def _stamp(segment: SegmentID) -> Instant:
+    return Instant(segment.stamp_millis * 1000)
 
 
 async def _newest_generation(stream: Stream) -> tuple[GenerationRecord, SealedObject]:
@@ -138,7 +182,7 @@ async def _newest_generation(stream: Stream) -> tuple[GenerationRecord, SealedOb
 
 
 async def _unsealed(
-    stream: Stream, record: GenerationRecord, sealed: set[str], cut: Instant
+    stream: Stream, record: GenerationRecord, chain: Chain, cut: Instant
 ) -> list[tuple[str, str | None, int]]:
     """Key, SHA-256 where the manifest knows it, and size of what is to be sealed, by key.
 
@@ -148,25 +192,28 @@ async def _unsealed(
     """
     rule = newest_rule(record)
     now = stream.clock.now()
+    since = chain.since
+    start = "" if since is None else stream.layout.hour(since.to_datetime())
 
     def wanted(key: str, segment: SegmentID) -> bool:
-        stamp = Instant(segment.stamp_millis * 1000)
+        stamp = _stamp(segment)
         return (
-            key not in sealed
+            key not in chain.keys
+            and (since is None or stamp >= since)
             and rule.counts(segment)
             and stamp < cut
             and not is_expired(stamp, stream.retention_days, now)
         )
 
     found: dict[str, tuple[str, str | None, int]] = {}
-    async for info in stream.objects.list(stream.layout.raw):
+    async for info in stream.objects.list(stream.layout.raw, start_after=start):
         try:
             segment = stream.layout.segment_of(info.key)
         except ValueError:
             continue  # a foreign object: a verification reports it
         if wanted(info.key, segment):
             found[info.key] = (info.key, None, info.size)
-    async for entry in stream.index.segments():
+    async for entry in stream.index.segments(since):
         if wanted(entry.key, entry.segment):
             found[entry.key] = (entry.key, entry.sha256, entry.bytes)
     return [found[key] for key in sorted(found)]
@@ -179,10 +226,9 @@ async def _sealed_object(stream: Stream, key: str, digest: str | None, size: int
     return SealedObject(key, sha256(body).hexdigest(), len(body))
 
 
-async def _create(stream: Stream, seal: Seal) -> bool:
+async def _create(stream: Stream, number: int, body: bytes) -> bool:
     """Whether the seal of this number is ours: another writer may have made it."""
-    key = stream.layout.seal(seal.number)
-    body = msgspec.json.encode(seal)
+    key = stream.layout.seal(number)
 
     async def put() -> bool:
         try:

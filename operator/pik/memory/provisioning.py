@@ -64,11 +64,16 @@ class MemoryProvisioner:
         self._before = before
         self._after = after
 
-    async def bucket(self, name: str) -> ObservedBucket | None:
+    async def bucket(self, name: str, *, whole: bool = True) -> ObservedBucket | None:
         await self._before("provisioner.bucket")
         settings = self._account.bucket_settings.get(name)
         if settings is not None:
-            settings = msgspec.structs.replace(settings, empty=not self._account.bucket(name).objects)
+            empty = not self._account.bucket(name).objects
+            settings = (
+                msgspec.structs.replace(settings, empty=empty)
+                if whole
+                else msgspec.structs.replace(settings, empty=None, object_lock=None)
+            )
         await self._after("provisioner.bucket")
         return settings
 
@@ -101,7 +106,8 @@ class MemoryProvisioner:
                 account.bucket_settings.setdefault(action.bucket, made)
                 account.bucket(action.bucket).exists = True
             case CreateTable():
-                account.table_settings.setdefault(action.table, ObservedTable(tags=action.tags))
+                made_table = ObservedTable(tags=action.tags, deletion_protection=action.protected)
+                account.table_settings.setdefault(action.table, made_table)
                 account.table(action.table).exists = True
             case (
                 SetOnDemand()

@@ -71,11 +71,11 @@ class ObservedBucket(msgspec.Struct, frozen=True):
 
     versioning: bool = False
     encryption: Encryption = Encryption()
-    object_lock: bool = False  # whether objects can be locked
+    object_lock: bool | None = False  # whether objects can be locked; None: not looked at
     public_access_blocked: bool = False  # AWS blocks it in a new bucket, other makers of S3 do not
     rules: dict[str, LifecycleRule] = {}  # by id
     tags: dict[str, str] = {}
-    empty: bool = True  # no object, no version
+    empty: bool | None = True  # no object, no version; None: not looked at
 
 
 class ObservedTable(msgspec.Struct, frozen=True):
@@ -127,6 +127,7 @@ class SetBucketTags(msgspec.Struct, frozen=True, tag=True):
 class CreateTable(msgspec.Struct, frozen=True, tag=True):
     table: str
     tags: dict[str, str]
+    protected: bool  # against deletion
 
 
 class SetOnDemand(msgspec.Struct, frozen=True, tag=True):
@@ -152,7 +153,7 @@ class SetTableTags(msgspec.Struct, frozen=True, tag=True):
     tags: dict[str, str]
 
 
-Action = (
+BucketAction = (
     CreateBucket
     | SetVersioning
     | SetEncryption
@@ -160,13 +161,11 @@ Action = (
     | BlockPublicAccess
     | SetRules
     | SetBucketTags
-    | CreateTable
-    | SetOnDemand
-    | SetPointInTimeRecovery
-    | SetTimeToLive
-    | SetDeletionProtection
-    | SetTableTags
 )
+TableAction = (
+    CreateTable | SetOnDemand | SetPointInTimeRecovery | SetTimeToLive | SetDeletionProtection | SetTableTags
+)
+Action = BucketAction | TableAction
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -262,10 +261,11 @@ def table_differences(
     if observed is None or not _lengthened(spec, observed):
         tags[_RETENTION_TAG] = _retention(spec)
     if observed is None:
-        create = CreateTable(table, tags)
+        create = CreateTable(table, tags, spec.storage.deletionPolicy is DeletionPolicy.RETAIN)
+        fresh = ObservedTable(tags=tags, deletion_protection=create.protected)
         return [
             Difference(table, "table", create),
-            *table_differences(spec, names, table, stream_id, ObservedTable(tags=tags)),
+            *table_differences(spec, names, table, stream_id, fresh),
         ]
     if not is_of_stream(observed, stream_id):
         holder = observed.tags.get(STREAM_TAG)
@@ -328,7 +328,8 @@ def _settings(spec: CaptureStreamSpec, names: Names, observed: ObservedBucket) -
         ("tags", tags.items() <= observed.tags.items(), SetBucketTags(names.bucket, tags)),
         ("publicAccess", observed.public_access_blocked, BlockPublicAccess(names.bucket)),
         ("versioning", observed.versioning, SetVersioning(names.bucket)),
-        ("objectLock", observed.object_lock or not lock, EnableObjectLock(names.bucket)),
+        # what was turned on stays on: S3 knows no way back
+        ("objectLock", observed.object_lock is not False or not lock, EnableObjectLock(names.bucket)),
         ("encryption", observed.encryption == encryption, SetEncryption(names.bucket, encryption)),
     ]
     return [(field, action) for field, right, action in wanted if not right]
@@ -338,7 +339,7 @@ def _conditions(spec: CaptureStreamSpec, names: Names, observed: ObservedBucket)
     """Of an adopted bucket, the settings are its owner's."""
     if not observed.versioning:
         raise Unusable(f"versioning is off in the bucket {names.bucket}: turn it on")
-    if spec.storage.objectLock is not None and not observed.object_lock:
+    if spec.storage.objectLock is not None and observed.object_lock is False:
         raise Unusable(f"Object Lock is off in the bucket {names.bucket}: turn it on")
     if spec.storage.encryption.type is EncryptionType.KMS and (
         observed.encryption.kms_key != spec.storage.encryption.kmsKeyARN
@@ -359,7 +360,7 @@ def _rules(spec: CaptureStreamSpec, prefix: str) -> dict[str, LifecycleRule | No
 
 def _is_ours(names: Names, observed: ObservedBucket) -> bool:
     """By its tags; or it holds nothing at all, as one does whose making was cut off."""
-    return is_made_for(names, observed) or (observed.empty and not observed.tags)
+    return is_made_for(names, observed) or (observed.empty is True and not observed.tags)
 
 
 def is_made_for(names: Names, observed: ObservedBucket) -> bool:

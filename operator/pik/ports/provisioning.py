@@ -10,8 +10,10 @@ from pik.planning.storage import Action, ObservedBucket, ObservedTable
 class StorageProvisioner(Protocol):
     """One account and region."""
 
-    async def bucket(self, name: str) -> ObservedBucket | None:
-        """None where there is none. Raises `Denied`, also for a bucket of another account."""
+    async def bucket(self, name: str, *, whole: bool = True) -> ObservedBucket | None:
+        """None where there is none. `whole` False leaves out what matters once: whether objects can be
+        locked, which stays so, and whether there are any. Raises `Denied`, also for a bucket of another
+        account."""
         ...
 
     async def table(self, name: str) -> ObservedTable | None:

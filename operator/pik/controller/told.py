@@ -1,0 +1,75 @@
+"""What a pass over a CaptureStream has found out, as its status says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pik.api.capture_stream import CaptureStream, CaptureStreamStatus, Drift, DriftAction
+from pik.api.common import StatusCondition
+from pik.api.conditions import REASONS, ConditionType, Reason, with_condition
+from pik.controller.faults import STALLED_AGAIN
+from pik.controller.outcome import EventType, ObjectEvent, Stalled
+from pik.domain.instants import Instant
+from pik.planning.storage import Difference
+
+_MAX_DRIFT = 10
+
+Drifted = Sequence[tuple[Difference, DriftAction]]
+"""What somebody else has changed, and what becomes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a pass has found out so far. Each step gives a new one."""
+
+    status: CaptureStreamStatus
+    generation: int
+    now: Instant
+
+    def condition(self, kind: ConditionType, status: bool | None, reason: Reason, message: str = "") -> Told:
+        if reason not in REASONS[CaptureStream.KIND][kind]:
+            status, reason = None, Reason.UNKNOWN
+        conditions: tuple[StatusCondition, ...] = with_condition(
+            self.status.conditions,
+            kind,
+            status,
+            reason,
+            message or reason.meaning,
+            generation=self.generation,
+            now=self.now,
+        )
+        return self.having(conditions=conditions)
+
+    def having(self, **fields: object) -> Told:
+        return Told(self.status.model_copy(update=fields), self.generation, self.now)
+
+
+def with_drift(status: CaptureStreamStatus, found: Drifted, now: Instant) -> tuple[Drift, ...]:
+    """The latest first. What is reported again keeps the time of its first report."""
+    known = {(drift.resource, drift.field, drift.action) for drift in status.drift}
+    new = tuple(
+        Drift(resource=difference.resource, field=difference.field, action=action, time=now.text)
+        for difference, action in found
+        if action is DriftAction.REPAIRED or (difference.resource, difference.field, action) not in known
+    )
+    return (*new, *status.drift)[:_MAX_DRIFT]
+
+
+def drift_events(before: CaptureStreamStatus, after: CaptureStreamStatus) -> tuple[ObjectEvent, ...]:
+    new = [drift for drift in after.drift if drift not in before.drift]
+    return tuple(
+        ObjectEvent(EventType.WARNING, f"Drift{drift.action}", f"{drift.field} of {drift.resource} differed")
+        for drift in new
+    )
+
+
+def reported(found: Drifted) -> list[Difference]:
+    return [difference for difference, action in found if action is DriftAction.REPORTED]
+
+
+def stalled_by(differences: Sequence[Difference]) -> Stalled:
+    """What is reported and not set right."""
+    named = ", ".join(f"{difference.field} of {difference.resource}" for difference in differences)
+    message = f"differs from the spec, and driftPolicy is Report: {named}"
+    return Stalled(Reason.DRIFT_REPORTED, message, again=STALLED_AGAIN)
