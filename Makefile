@@ -8,21 +8,30 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
 CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo test restarts check verify generate format sbom clean
+.PHONY: help setup demo test restarts cluster-tools cluster cluster-down check verify generate format sbom clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## the environment, from pinned packages
 
 demo: .venv/ready ## the whole loop on real data: who changed the dashboard?
 	@$(BIN)/python examples/flights/demo.py $(DEMO)
 
-test: .venv/ready check ## every check and every test
+test: .venv/ready check cluster-tools ## every check and every test
 	$(BIN)/python -m pytest
 
 restarts: .venv/ready ## the operator killed 50 times while 50 objects come, change and go
 	PYTHONPATH=tests:localstack $(BIN)/python -m running.campaign $(RESTARTS)
+
+cluster-tools: .venv/ready ## what tests on Kubernetes need: built once; as root on Debian packages for pods too
+	@$(BIN)/python localstack/cluster.py tools
+
+cluster: .venv/ready ## a throw-away Kubernetes cluster, with pods where this machine can
+	@$(BIN)/python localstack/cluster.py up
+
+cluster-down: .venv/ready ## end it
+	@$(BIN)/python localstack/cluster.py down
 
 check: .venv/ready ## lint, format, layers, types, generated files
 	$(BIN)/ruff check .

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import click
 
-from cluster import keeper, programs
-from cluster.errors import ClusterError
+from cluster import handle, images, keeper, machine, programs, record, tools
+from cluster.errors import ClusterError, ClusterImpossible
+
+_PROJECT = Path(__file__).parent.parent.parent
 
 
 class _Plain(click.Group):
@@ -26,6 +29,48 @@ def main() -> None:
     """A throw-away Kubernetes cluster."""
 
 
+@main.command("up")
+@click.option(
+    "--pods/--no-pods", default=None, help="With a node, or without.  [default: where it is possible]"
+)
+@click.option("--image/--no-image", default=True, help="Build pik's image and give it to the node.")
+def up_command(pods: bool | None, image: bool) -> None:
+    """Starts one, unless it runs already, and says how to reach it."""
+    home = _home()
+    if not record.is_held(home):
+        shutil.rmtree(home, ignore_errors=True)
+        cluster = handle.start_apart(home, os.environ, _can_run_pods() if pods is None else pods)
+        if cluster.machine is not None and image:
+            cluster.load(images.Images(programs.cache_directory(os.environ), os.environ).pik(_PROJECT))
+            click.echo(f"PIK_IMAGE={images.PIK_IMAGE}")
+    _show(home)
+
+
+@main.command("down")
+def down_command() -> None:
+    """Ends what `up` started. Nothing of it is kept."""
+    handle.end(_home())
+    shutil.rmtree(_home(), ignore_errors=True)
+
+
+@main.command("status")
+def status_command() -> None:
+    """Says how to reach it; exit code 1 where none runs."""
+    _show(_home())
+
+
+@main.command("tools")
+def tools_command() -> None:
+    """Gets what tests on Kubernetes need: packages as root on Debian, programs built once into the cache."""
+    tools.install(click.echo, os.environ)
+    try:
+        programs.find([*programs.CONTROL_PLANE, programs.HELM], os.environ)
+        if _can_run_pods():
+            programs.find(programs.NODE, os.environ)
+    except ClusterImpossible as error:
+        click.echo(f"{error}. Tests on Kubernetes are skipped.")
+
+
 @main.command("keep", hidden=True)
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--pipe", is_flag=True, help="It is over when stdin ends.")
@@ -35,9 +80,21 @@ def keep_command(directory: Path, pipe: bool, pods: bool) -> None:
     keeper.keep(directory, os.environ, pipe, pods)
 
 
-@main.command("programs")
-def programs_command() -> None:
-    """Builds what is not there yet, and prints where each program is."""
-    found = programs.find([*programs.CONTROL_PLANE, *programs.NODE, programs.HELM], os.environ)
-    for path in found.values():
-        click.echo(path)
+def _home() -> Path:
+    return programs.cache_directory(os.environ) / "cluster"
+
+
+def _can_run_pods() -> bool:
+    try:
+        machine.check()
+    except ClusterImpossible as error:
+        click.echo(f"Without pods: {error}", err=True)
+        return False
+    return True
+
+
+def _show(home: Path) -> None:
+    cluster = handle.attach(home, os.environ)
+    click.echo(f"KUBECONFIG={cluster.kubeconfig}\nKUBECTL={cluster.kubectl_program}")
+    if cluster.aws:
+        click.echo(f"AWS_ENDPOINT_URL={cluster.aws}")

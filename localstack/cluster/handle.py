@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,9 +20,10 @@ from cluster.machine import Machine
 from cluster.processes import without_proxies
 
 SCRIPT = Path(__file__).parent.parent / "cluster.py"
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0  # of a busy machine; an idle one needs 5, with a node 10
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_LOG = "keeper.log"
 
 
 @dataclass(frozen=True)
@@ -110,33 +113,27 @@ class Started:
 
 
 def start(directory: Path, environ: Mapping[str, str], pods: bool = False) -> Started:
-    """Starts a cluster in the empty `directory`; `pods`: with a node for them. Raises `ClusterImpossible`,
-    `ClusterFailed`."""
-    if pods:
-        machine.check()
-    found = programs.find([*programs.CONTROL_PLANE, *(programs.NODE if pods else [])], environ)
-    scratch = directory / "scratch"
-    scratch.mkdir(parents=True)
-    output = directory / "keeper.log"
-    with output.open("wb") as log:
-        keeper = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "keep", "--pipe", *(["--pods"] if pods else []), str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=dict(environ),
-            start_new_session=True,  # Ctrl-C in the terminal is for us; it ends when we do
-        )
-    deadline = time.monotonic() + _START_SECONDS
-    while (told := record.read(directory)) is None:
-        if keeper.poll() is not None or time.monotonic() > deadline:
-            _end(keeper)
-            raise ClusterFailed(f"the cluster did not start:\n{output.read_text(errors='replace')[-4000:]}")
-        time.sleep(_POLL_SECONDS)
-    cluster = Cluster(
+    """Starts a cluster in the empty `directory`, which ends with this process; `pods`: with a node for them.
+    Raises `ClusterImpossible`, `ClusterFailed`."""
+    keeper = _start(directory, environ, pods, subprocess.PIPE)
+    return Started(attach(directory, environ), keeper)
+
+
+def start_apart(directory: Path, environ: Mapping[str, str], pods: bool = False) -> Cluster:
+    """The same, but it goes on until `end`."""
+    _start(directory, environ, pods, subprocess.DEVNULL).returncode = 0  # from here on it is nobody's child
+    return attach(directory, environ)
+
+
+def attach(directory: Path, environ: Mapping[str, str]) -> Cluster:
+    """The cluster that runs in this directory. Raises `ClusterFailed` where none does."""
+    told = record.read(directory) if record.is_held(directory) else None
+    if told is None:
+        raise ClusterFailed("no cluster runs")
+    return Cluster(
         kubeconfig=Path(told.kubeconfig),
-        kubectl_program=found["kubectl"],
-        scratch=scratch,
+        kubectl_program=programs.find(["kubectl"], environ)["kubectl"],
+        scratch=directory / "scratch",
         environ=environ,
         audit_log=Path(told.audit),
         pki=Path(told.pki),
@@ -145,7 +142,18 @@ def start(directory: Path, environ: Mapping[str, str], pods: bool = False) -> St
         network=told.network,
         aws=told.aws,
     )
-    return Started(cluster, keeper)
+
+
+def end(directory: Path) -> None:
+    """Ends the cluster of this directory and waits for that; fine if none runs. Raises `ClusterFailed`."""
+    told = record.read(directory)
+    if told is not None and record.is_held(directory):
+        os.kill(told.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while record.is_held(directory):
+        if time.monotonic() > deadline:
+            raise ClusterFailed(f"the cluster's keeper does not end: see {directory / _LOG}")
+        time.sleep(_POLL_SECONDS)
 
 
 def given(kubeconfig_: Path, scratch: Path, environ: Mapping[str, str]) -> Cluster:
@@ -176,9 +184,37 @@ def run(
     return done.stdout
 
 
+def _start(directory: Path, environ: Mapping[str, str], pods: bool, stdin: int) -> subprocess.Popen[bytes]:
+    """The keeper, once its cluster is ready. `stdin`: of the keeper; it ends with a pipe."""
+    if pods:
+        machine.check()
+    programs.find([*programs.CONTROL_PLANE, *(programs.NODE if pods else [])], environ)  # may take long
+    (directory / "scratch").mkdir(parents=True)
+    pipe = ["--pipe"] if stdin == subprocess.PIPE else []
+    with (directory / _LOG).open("wb") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, str(SCRIPT), "keep", *pipe, *(["--pods"] if pods else []), str(directory)],
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environ),
+            start_new_session=True,  # Ctrl-C in the terminal is for us; it ends when we do
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while record.read(directory) is None:
+        if keeper.poll() is not None or time.monotonic() > deadline:
+            _end(keeper)
+            printed = (directory / _LOG).read_text(errors="replace")
+            raise ClusterFailed(f"the cluster did not start:\n{printed[-4000:]}")
+        time.sleep(_POLL_SECONDS)
+    return keeper
+
+
 def _end(keeper: subprocess.Popen[bytes]) -> None:
     if keeper.stdin is not None:
         keeper.stdin.close()
+    else:
+        keeper.terminate()
     try:
         keeper.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:

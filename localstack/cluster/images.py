@@ -13,23 +13,24 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster import pip_settings
+from cluster import overlays, pip_settings, tools
 from cluster.errors import ClusterFailed, ClusterImpossible
 
 PIK_IMAGE = "pik.dev/pik:local"
 PIK_INPUTS = ("Dockerfile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "operator")
 
 _SUITE = "bookworm"  # Python 3.11
-_MIRROR = "http://deb.debian.org/debian"
-_TOOLS = ("buildah", "debootstrap", "unshare", "tar")
+_MIRROR = "http://deb.debian.org/debian"  # or DEBIAN_MIRROR
 _IGNORED = ("__pycache__", "*.egg-info", ".git", ".venv")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _BUILD_SECONDS = 1_800.0
 _KEPT = 3  # archives of a name
+_IN_USE_SECONDS = 3_600.0  # that somebody may still be about to load one
 _STORE_BYTES = 8 << 30  # beyond that buildah begins anew
 _BASE = "localhost/pik-base:1"
 _BUILDER = "localhost/pik-builder:1"
@@ -48,7 +49,7 @@ class Images:
 
     def __init__(self, cache: Path, environ: Mapping[str, str]) -> None:
         self._home = cache / "images"
-        self._environ = {**environ, "STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
+        self._environ = {**environ, "BUILDAH_ISOLATION": "chroot"}
 
     def pause(self, program: Path, name: str) -> Path:
         """The image of a pod's first process, as an archive."""
@@ -71,9 +72,8 @@ class Images:
         with tempfile.TemporaryDirectory(prefix="pik-image-") as scratch:
             chosen = Path(scratch) / "context"
             _copy(context, inputs, chosen)
-            told = _hash(
-                chosen, name, _BASE, _BUILDER, *(f"{key}={arguments[key]}" for key in sorted(arguments))
-            )
+            given = (f"{key}={value}" for key, value in sorted(arguments.items()))
+            told = _hash(chosen, name, _BASE, _BUILDER, *given)
             stem = name.replace("/", "_").replace(":", "_")
             archive = self._home / f"{stem}-{told[:16]}.tar"
             with self._locked():
@@ -100,6 +100,7 @@ class Images:
         secret = scratch / "pip.conf"
         secret.touch(mode=0o600)
         secret.write_text(settings.text)
+        self._buildah("rm", "--all")  # of builds that were killed
         seen = [_CERTIFICATES, *settings.folders]
         self._buildah(
             "build", "--quiet", "--layers", "--tag", name, "--secret", f"id=pip,src={secret}",
@@ -124,33 +125,31 @@ class Images:
         self._buildah("build", "--quiet", "--tag", name, str(context))
 
     def _debootstrap(self, root: Path) -> None:
-        _run(
-            ["debootstrap", "--variant=minbase", "--include=python3", _SUITE, str(root), _MIRROR],
-            self._environ,
-        )
+        mirror = self._environ.get("DEBIAN_MIRROR", _MIRROR)
+        words = ["debootstrap", "--variant=minbase", "--include=python3", _SUITE, str(root), mirror]
+        _run(words, self._environ)
         for waste in ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man",
                       "usr/share/locale"):  # fmt: skip
             for each in (root / waste).iterdir():
                 shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
 
     def _has(self, name: str) -> bool:
-        try:
-            return bool(self._buildah("images", "--quiet", "--filter", f"reference={name}").strip())
-        except ClusterFailed:
-            return False
+        return bool(self._buildah("images", "--quiet", "--filter", f"reference={name}").strip())
 
     def _forget(self, stem: str) -> None:
         """Older archives, and buildah's layers where they have become too many."""
         archives = sorted(self._home.glob(f"{stem}-*.tar"), key=lambda one: one.stat().st_mtime)
         for old in archives[:-_KEPT]:
-            old.unlink()
+            if old.stat().st_mtime < time.time() - _IN_USE_SECONDS:
+                old.unlink()
         used = sum(one.lstat().st_size for one in (self._home / "storage").rglob("*") if one.is_file())
         if used > _STORE_BYTES:
             shutil.rmtree(self._home / "storage")
 
     def _buildah(self, *words: str) -> str:
         places = ["--root", str(self._home / "storage"), "--runroot", str(self._home / "run")]
-        return _run(["buildah", *places, *words], self._environ)
+        driver = "overlay" if overlays.possible(self._home, _succeeds) else "vfs"
+        return _run(["buildah", *places, "--storage-driver", driver, *words], self._environ)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -160,11 +159,10 @@ class Images:
 
 
 def _check() -> None:
-    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    missing = tools.missing(tools.IMAGES)
     if missing or os.geteuid() != 0:
-        raise ClusterImpossible(
-            f"images need root and {', '.join(missing or _TOOLS)}: on Debian, `make cluster-tools`"
-        )
+        wanted = ", ".join(missing or tools.IMAGES)
+        raise ClusterImpossible(f"images need root and {wanted}: on Debian, `make cluster-tools`")
 
 
 def _copy(context: Path, inputs: Sequence[str], into: Path) -> None:
@@ -186,9 +184,16 @@ def _hash(folder: Path, *words: str) -> str:
     return told.hexdigest()
 
 
+# In a mount namespace of its own, so that a command that is killed leaves no mounts.
+_ALONE = ("unshare", "--mount", "--fork", "--kill-child", "--")
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run([*_ALONE, *command], capture_output=True, check=False).returncode == 0
+
+
 def _run(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    """In a mount namespace of its own, so that a command that is killed leaves no mounts."""
-    words = ["unshare", "--mount", "--fork", "--kill-child", *command]
+    words = [*_ALONE, *command]
     try:
         done = subprocess.run(
             words, env=dict(environ), capture_output=True, text=True, check=False, timeout=_BUILD_SECONDS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cluster import control_plane, machine, node, programs, record, slots
@@ -35,15 +36,13 @@ def keep(directory: Path, environ: Mapping[str, str], pipe: bool, pods: bool) ->
     logs = directory / "logs"
     logs.mkdir(parents=True)
     children = Children(logs, owner, without_proxies(environ))
-    try:
-        if pods:
-            machine.check()
-            with slots.take(directory) as slot:
-                _keep(directory, children, lambda: _with_node(directory, environ, children, slot))
-        else:
+    with record.held(directory), suppress(Ended):
+        if not pods:
             _keep(directory, children, lambda: _without_node(directory, environ, children))
-    except Ended:
-        pass
+            return
+        machine.check()
+        with slots.take(directory) as slot:
+            _keep(directory, children, lambda: _with_node(directory, environ, children, slot))
 
 
 def _keep(directory: Path, children: Children, start: Callable[[], record.Record]) -> None:

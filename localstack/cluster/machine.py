@@ -8,17 +8,16 @@ and that dies with the keeper. Mounts and links go with the last process: nothin
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster import tools
 from cluster.errors import ClusterFailed, ClusterImpossible
 from cluster.processes import Children
 from cluster.slots import Slot
 
-_TOOLS = ("unshare", "nsenter", "setpriv", "ip", "mount", "containerd", "ctr", "runc", "nft")
 _START_SECONDS = 10.0
 # The kubelet sets these for the whole machine. Here it finds that they are so already, in files of its own.
 _SYSCTLS = {
@@ -56,7 +55,7 @@ def check() -> None:
     """Raises `ClusterImpossible` where this machine cannot run pods."""
     if os.uname().sysname != "Linux" or os.geteuid() != 0:
         raise ClusterImpossible("pods need Linux and root, or KUBECONFIG set to a cluster that has nodes")
-    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    missing = tools.packages()
     if missing:
         raise ClusterImpossible(f"pods need {', '.join(missing)}: on Debian, `make cluster-tools`")
 

@@ -7,17 +7,16 @@ Service passes the node's tables.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster import kubeconfig
+from cluster import kubeconfig, overlays
 from cluster.control_plane import ControlPlane
-from cluster.errors import ClusterImpossible
 from cluster.machine import Machine
 from cluster.processes import Children
 from cluster.slots import Slot
+from cluster.tools import plugins_directory
 
 NAME = "node"
 SOCKET = "/run/containerd.sock"
@@ -25,7 +24,6 @@ PAUSE_IMAGE = "pik.dev/pause:local"
 
 _READY_SECONDS = 90.0
 _DOMAIN = "cluster.local"
-_PLUGINS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 
 
 def load(machine: Machine, archive: Path) -> None:
@@ -43,7 +41,7 @@ def start(
     pause: Path,
 ) -> None:
     """Starts the node and waits until it is ready. `pause`: archive of the image of a pod's first process.
-    Raises `ClusterFailed`, `ClusterImpossible`."""
+    Raises `ClusterFailed`."""
     own = directory / "node"
     own.mkdir()
     _start_containerd(directory, own, slot, machine, children)
@@ -63,9 +61,8 @@ def _is_ready(get: Callable[[str], dict[str, object] | None]) -> bool:
 
 
 def _start_containerd(directory: Path, own: Path, slot: Slot, machine: Machine, children: Children) -> None:
-    plugins = next((place for place in _PLUGINS if (Path(place) / "ptp").exists()), None)
-    if plugins is None:
-        raise ClusterImpossible("pods need the CNI plugins: `make cluster-tools` installs them on Debian")
+    plugins = plugins_directory()
+    snapshotter = "overlayfs" if overlays.possible(directory, machine.succeeds) else "native"
     network = {
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -97,7 +94,7 @@ sandbox_image = "{PAUSE_IMAGE}"
 restrict_oom_score_adj = true
 disable_apparmor = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "{_snapshotter(directory, machine)}"
+snapshotter = "{snapshotter}"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{plugins}"
 conf_dir = "{own / "cni"}"
@@ -108,19 +105,6 @@ conf_dir = "{own / "cni"}"
 
 def _answers(machine: Machine) -> bool:
     return machine.succeeds("ctr", "--address", SOCKET, "version")
-
-
-def _snapshotter(directory: Path, machine: Machine) -> str:
-    """`overlayfs` where this file system can carry it; the other one copies a layer for every container."""
-    with tempfile.TemporaryDirectory(dir=directory, prefix="overlay-") as probe:
-        for name in ("lower", "upper", "work", "merged"):
-            (Path(probe) / name).mkdir()
-        options = f"lowerdir={probe}/lower,upperdir={probe}/upper,workdir={probe}/work"
-        mount = ["mount", "-t", "overlay", "-o", options, "overlay", f"{probe}/merged"]
-        if not machine.succeeds(*mount):
-            return "native"
-        machine.run("umount", f"{probe}/merged")
-    return "overlayfs"
 
 
 def _start_kubelet(
@@ -142,7 +126,6 @@ def _start_kubelet(
         },
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": slot.cgroup,
-        "cgroupsPerQOS": False,
         "enforceNodeAllocatable": [],
         "clusterDNS": [slot.node],
         "clusterDomain": _DOMAIN,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from cluster.errors import ClusterFailed
 
@@ -38,7 +39,7 @@ class Owner:
             end.setblocking(False)
         self._waker = waker  # kept open
         self._over = False
-        self._watched: list[object] = [self._wake, *([sys.stdin] if pipe else [])]
+        self._watched: list[socket.socket | TextIO] = [self._wake, *([sys.stdin] if pipe else [])]
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _NAME = "cluster.json"
+_LOCK = "keeper.lock"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,26 @@ def read(directory: Path) -> Record | None:
         return Record(**json.loads((directory / _NAME).read_text()))
     except FileNotFoundError:
         return None
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """For as long as the block lasts, this process keeps the cluster of this directory."""
+    with (directory / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process does: else what is recorded there is of one that was killed."""
+    try:
+        with (directory / _LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def remove(directory: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterFailed
 
-RANGE = ipaddress.ip_network("198.18.0.0/15")
+RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 _SIZE = 21  # bits of a slot's prefix
 _COUNT = 16
 _LOCKS = Path("/run/pik-clusters")
@@ -68,32 +68,52 @@ class Slot:
         """The range of all addresses."""
         return str(list(RANGE.subnets(new_prefix=_SIZE))[self.number])
 
-    def _part(self, number: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-        return list(ipaddress.ip_network(self.whole).subnets(new_prefix=24))[number]
+    def _part(self, number: int) -> ipaddress.IPv4Network:
+        return list(ipaddress.IPv4Network(self.whole).subnets(new_prefix=24))[number]
 
 
 @contextmanager
 def take(directory: Path) -> Iterator[Slot]:
-    """A free slot for as long as the block lasts, for a cluster whose files are in `directory`. What an
-    earlier holder left is taken away first, ours afterwards. Raises `ClusterFailed` where all are taken."""
+    """A free slot for as long as the block lasts, for a cluster whose files are in `directory`. What earlier
+    holders left that were killed is taken away first. Raises `ClusterFailed` where all are taken."""
     _LOCKS.mkdir(mode=0o700, exist_ok=True)
     for number in range(_COUNT):
-        with (_LOCKS / f"{number}.lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # its cluster lives
-            slot, note = Slot(number), _LOCKS / f"{number}.directory"
-            if note.exists():
-                _clean(slot, Path(note.read_text()))
-            note.write_text(str(directory))
+        with _locked(number) as free:
+            if free:
+                _clean(Slot(number))
+    for number in range(_COUNT):
+        with _locked(number) as free:
+            if not free:
+                continue
+            slot = Slot(number)
+            part = _note(slot).with_suffix(".part")
+            part.write_text(str(directory))
+            part.rename(_note(slot))  # whole or not at all
+            for hierarchy in hierarchies():
+                (hierarchy / slot.cgroup.lstrip("/")).mkdir(exist_ok=True)
             try:
                 yield slot
             finally:
-                _clean(slot, directory)
-                note.unlink()
+                _clean(slot)
             return
     raise ClusterFailed(f"{_COUNT} clusters run on this machine already")
+
+
+@contextmanager
+def _locked(number: int) -> Iterator[bool]:
+    """Whether the slot is nobody else's; for as long as the block lasts."""
+    with (_LOCKS / f"{number}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _note(slot: Slot) -> Path:
+    """Says where the files of the slot's cluster are."""
+    return _LOCKS / f"{slot.number}.directory"
 
 
 def hierarchies() -> list[Path]:
@@ -103,14 +123,18 @@ def hierarchies() -> list[Path]:
     return sorted(each for each in _CGROUPS.iterdir() if each.is_dir() and (each / "cgroup.procs").exists())
 
 
-def _clean(slot: Slot, directory: Path) -> None:
+def _clean(slot: Slot) -> None:
     """What is left once the processes are gone: the kernel ended them with the first of their PID namespace,
     and their mounts and network with them."""
+    if not _note(slot).exists():
+        return
+    directory = Path(_note(slot).read_text())
     subprocess.run(["ip", "link", "delete", slot.link], capture_output=True, check=False)
     for hierarchy in hierarchies():
         _remove_cgroup(hierarchy / slot.cgroup.lstrip("/"))
     for name in _HEAVY:
         shutil.rmtree(directory / name, ignore_errors=True)
+    _note(slot).unlink()
 
 
 def _remove_cgroup(top: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cluster import programs
-from cluster.errors import ClusterImpossible, CommandFailed
+from cluster.errors import CommandFailed
 from cluster.handle import Cluster
 from clusters_for_tests import Kubectl
 
@@ -87,15 +87,3 @@ def test_admission_is_as_in_a_cluster(kubectl: Kubectl, kube_namespace: str) -> 
     with pytest.raises(CommandFailed, match="violates PodSecurity"):
         kubectl("run", "one", "--image=none", "-n", kube_namespace)
     kubectl("get", "validatingadmissionpolicies")
-
-
-def test_without_go_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.programs.shutil.which", lambda *_, **__: None)
-    with pytest.raises(ClusterImpossible, match="install Go"):
-        programs.find(["etcd"], {"XDG_CACHE_HOME": str(tmp_path)})
-
-
-def test_given_programs_are_used(tmp_path: Path) -> None:
-    program = tmp_path / "etcd"
-    program.touch(mode=0o700)
-    assert programs.find(["etcd"], {"KUBEBUILDER_ASSETS": str(tmp_path)}) == {"etcd": program}
