@@ -308,6 +308,19 @@ def test_who_is_not_admitted_sends_nothing(
 
 
 @in_the_world
+async def test_a_bug_is_an_answer_that_is_counted_and_says_nothing_of_the_inside() -> None:
+    heard = Heard()
+
+    def broken(*_: str) -> Door | None:
+        raise KeyError("inside")
+
+    response = await call(Gateway(broken, observer=heard), EVENTS, json.dumps(EVENT).encode())
+    assert (response.status, response.body["error"]["reason"]) == (500, "InternalError")
+    assert "inside" not in json.dumps(response.body)
+    assert heard.told == [("begins",), ("answered", 500), ("ends",)]
+
+
+@in_the_world
 async def test_a_gateway_that_drains_says_so_and_takes_what_comes() -> None:
     _, gateway = await opened()
     assert "connection" not in (await call(gateway, EVENTS, json.dumps(EVENT).encode())).headers

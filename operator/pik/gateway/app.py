@@ -14,12 +14,14 @@
 | 413 | the body, or the number of its events, is larger than the stream takes |
 | 422 | there was nothing in it but rejected events; `answers` says why |
 | 429 | too much waits to be written; `Retry-After` says when to come back |
+| 500 | an error that pik did not expect: send it again, as after a 503 |
 | 503 | not now (suspended, index being rebuilt, AWS away): send it again, nothing is lost or doubled |
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +48,8 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
+
+log = logging.getLogger(__name__)
 
 _JSON = (b"content-type", b"application/json")
 _OFFLOADED_BYTES = 262_144  # a body that takes longer to read than the event loop should be held up
@@ -113,6 +117,10 @@ class Gateway:
                 request.failed(error)
                 status, reason, headers = _refusal(error)
                 body = _error(reason, str(error))
+            except Exception:  # the one place where a bug becomes an answer
+                log.exception("a request failed in a way that was not foreseen")
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+                body = _error("InternalError", "the gateway met an error that it did not expect")
             request.answered(status)
             await self._send(send, status, body, headers)
 
