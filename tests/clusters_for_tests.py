@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import uuid4
 
 import pytest
@@ -122,7 +123,23 @@ def kube_api(control_plane: Cluster) -> Iterator[KubeApi]:
 def with_crds(cluster: Cluster) -> None:
     """Applies pik's CRDs and waits until they are served."""
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", CRDS)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", CRDS)
+    established(cluster)
+
+
+def established(cluster: Cluster) -> None:
+    """Waits until every CRD is served. `kubectl wait` fails over one whose conditions are still null."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = json.loads(cluster.kubectl("get", "crd", "-o", "json"))["items"]
+        if all(_is_established(crd) for crd in found):
+            return
+        assert time.monotonic() < deadline, "a CRD is not served"
+        time.sleep(0.1)
+
+
+def _is_established(crd: dict[str, Any]) -> bool:
+    conditions = crd["status"].get("conditions") or []
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
 def impossible(error: ClusterImpossible) -> NoReturn:

@@ -17,6 +17,7 @@ import yaml
 
 from chart.rendering import CHART, Helm
 from cluster.handle import Cluster
+from clusters_for_tests import established
 from docs.pages import DOCS, PAGES, ROOT, Block, blocks
 
 pytestmark = pytest.mark.cluster
@@ -134,7 +135,7 @@ def test_manifests_on_the_pages_are_admitted(cluster: Cluster) -> None:
     """By a server that has the CRDs of Flux and Argo CD, with unknown fields refused."""
     for module in CRDS:
         cluster.kubectl("apply", "--server-side", "-f", "-", stdin=crd(module))
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    established(cluster)
     shown = list(manifests())
     kinds = {manifest["kind"] for _, manifest in shown}
     assert {"HelmRelease", "Kustomization", "Application", "RoleBinding", "NetworkPolicy"} <= kinds

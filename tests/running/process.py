@@ -31,7 +31,7 @@ class OperatorProcess:
             identity,
             *options,
         ]
-        self._environ = {**os.environ, "AWS_ENDPOINT_URL": endpoint}
+        self.endpoint = endpoint
         self._log = log
         self._running: asyncio.subprocess.Process | None = None
 
@@ -44,7 +44,11 @@ class OperatorProcess:
     async def start(self) -> None:
         with self._log.open("ab") as log:
             self._running = await asyncio.create_subprocess_exec(
-                *self._command, env=self._environ, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
+                *self._command,
+                env={**os.environ, "AWS_ENDPOINT_URL": self.endpoint},
+                stdout=log,
+                stderr=log,
+                stdin=asyncio.subprocess.DEVNULL,
             )
 
     async def kill(self) -> None:

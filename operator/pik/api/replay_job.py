@@ -128,7 +128,9 @@ class ApprovalGrant(Value):
     plan: Sha256 = Field(
         description="Hash of the plan that is approved (status.plan.hash); no other plan is run."
     )
-    by: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(description="Who approves.")
+    by: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
+        description="Who approves; in a cluster, the user name that the API server knows."
+    )
 
 
 class Pace(Value):

@@ -16,6 +16,7 @@ from pik.cluster.api import configuration
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.operator import operator
 from pik.cluster.settings import Executor, OperatorSettings
+from pik.controller.world import Timing
 from pik.planning.replay.addresses import ForbiddenNetwork
 
 
@@ -131,6 +132,16 @@ from pik.planning.replay.addresses import ForbiddenNetwork
 @click.option("--context", help="Context of the kubeconfig.")
 @role_map
 @forbidden
+@click.option(
+    "--deletion-timeout",
+    envvar="PIK_DELETION_TIMEOUT",
+    show_envvar=True,
+    type=click.FloatRange(min=0),
+    default=Timing().deletion,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the deletion of a stream's storage is tried before what is left of it stays.",
+)
 @process
 def command(
     *,
@@ -152,6 +163,7 @@ def command(
     host: str,
     metrics_port: int | None,
     role_map: Path | None,
+    deletion_timeout: float,
     forbidden: tuple[ForbiddenNetwork, ...],
 ) -> None:
     """Reconcile the CaptureStreams, ReplayJobs and AggregateVersions of a Kubernetes cluster.
@@ -175,6 +187,7 @@ def command(
         memory=memory,
         roles=role_map,
         forbidden=forbidden,
+        timing=Timing(deletion=deletion_timeout),
         workers=workers,
         host=host,
         metrics_port=metrics_port,

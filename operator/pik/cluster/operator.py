@@ -41,7 +41,7 @@ from pik.controller.objects import ObjectKey
 from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
-from pik.controller.roles import RoleFile
+from pik.controller.roles import NoRoles, RoleFile
 from pik.controller.workshop import Workshop
 from pik.controller.world import World, always
 from pik.domain.errors import PikError
@@ -141,6 +141,7 @@ async def operator(
 
         objects = ClusterObjects(api, EventRecorder(api, clock, entropy, settings.identity), changed=changed)
         networks = (*settings.forbidden, *await api_server_networks([urlsplit(api.server).hostname]))
+        roles = NoRoles() if settings.roles is None else RoleFile(settings.roles)
         cloud = AwsCloud(
             access,
             io=io,
@@ -149,7 +150,7 @@ async def operator(
             entropy=entropy,
             loopback=False,
             networks=networks,
-            roles=None if settings.roles is None else RoleFile(settings.roles),
+            roles=roles,
             observer=observer.aws,
         )
         background = Background(queue.add)
@@ -170,7 +171,7 @@ async def operator(
             if settings.jobs is None
             else job_executor(
                 api,
-                replace(settings.jobs, networks=networks),
+                replace(settings.jobs, networks=networks, roles=roles),
                 settings.watch,
                 clock=clock,
                 entropy=entropy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -112,13 +113,13 @@ class Children:
         self._attempts.pop(key, None)
 
     async def pods(self, key: ObjectKey, job: Job) -> list[Pod]:
-        """Of each index of the Job the pod that was made last."""
+        """The Job's pods that there are, also those that others came after."""
         listed = await list_all(self._api, pods(key.namespace), labelSelector=selector_of(key))
-        return newest(map(pod_of, listed.objects), job)
+        return [pod for pod in map(pod_of, listed.objects) if pod.job == job.uid]
 
-    async def troubles(self, key: ObjectKey, job: Job, now: Instant) -> list[Trouble]:
-        """What keeps the Job's pods from working, the worst first."""
-        there = await self.pods(key, job)
+    async def troubles(self, key: ObjectKey, job: Job, of: Sequence[Pod], now: Instant) -> list[Trouble]:
+        """What keeps the Job's pods, which are these, from working; the worst first."""
+        there = newest(of)
         found = [Trouble(Kind.STUCK, pod.stuck, pod) for pod in there if pod.stuck is not None]
         found += [Trouble(Kind.FAILED, pod.why(), pod) for pod in there if pod.failed]
         found += [Trouble(Kind.UNSCHEDULED, pod.unscheduled, pod) for pod in there if pod.unscheduled]

@@ -9,7 +9,7 @@ from pik.cluster.jobs.children import Children, Kind
 from pik.cluster.jobs.decide import Ended, Leave, Queue, due_in
 from pik.cluster.jobs.manifests import Wanted, wanted_aggregate
 from pik.cluster.jobs.runs import stalled
-from pik.cluster.jobs.seen import Job, JobState, Pod
+from pik.cluster.jobs.seen import Job, JobState, Pod, newest
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.jobs.verdicts import ExitCode
 from pik.controller.computations import comparing, in_numbers
@@ -87,7 +87,8 @@ class JobComputations:
     async def _troubled(self, key: ObjectKey, job: Job) -> Waiting | Stalled | None:
         if job.ready == job.active > 0:
             return None
-        for trouble in await self._children.troubles(key, job, self._clock.now()):
+        pods = await self._children.pods(key, job)
+        for trouble in await self._children.troubles(key, job, pods, self._clock.now()):
             if trouble.kind in (Kind.UNMADE, Kind.STUCK):
                 return Stalled(Reason.WORKER_FAILED, str(trouble), again=_LOOK_AGAIN)
             return Waiting(Reason.COMPUTING, str(trouble), again=_LOOK_AGAIN)
@@ -95,7 +96,7 @@ class JobComputations:
 
     async def _ended(self, key: ObjectKey, wanted: Wanted, job: Job) -> Waiting | Stalled | None:
         """A Job that has ended without what is wanted: what is said of that; None: another was made."""
-        pods = await self._children.pods(key, job) if job.state is JobState.FAILED else []
+        pods = newest(await self._children.pods(key, job)) if job.state is JobState.FAILED else []
         out_of_memory = any(_is_out_of_memory(pod) for pod in pods)
         wait = due_in(job, wanted, self._clock.now())
         if wait > 0 and out_of_memory:

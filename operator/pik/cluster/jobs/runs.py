@@ -10,7 +10,7 @@ from pik.api.replay_job import ReplayJob
 from pik.cluster.jobs.children import Children, Kind, Trouble
 from pik.cluster.jobs.decide import Ended, Idle, Leave, Queue, due_in
 from pik.cluster.jobs.manifests import Wanted, wanted_replay
-from pik.cluster.jobs.seen import Job, JobState, Pod
+from pik.cluster.jobs.seen import Job, JobState, Pod, newest
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.jobs.verdicts import ExitCode
 from pik.controller.objects import ObjectKey
@@ -110,29 +110,35 @@ class JobRuns:
         is active works, as it did the last time."""
         if job.ready == job.active > 0 and self._well.get(run.key) == (job.uid, job.failed):
             return Standing(outcome=Waiting(Reason.RUNNING, again=LOOK_AGAIN))
-        troubles = await self._children.troubles(run.key, job, self._clock.now())
+        pods = await self._children.pods(run.key, job)
+        troubles = await self._children.troubles(run.key, job, pods, self._clock.now())
+        events = tuple(self._failures(run.key, pods))
         if not troubles:
             if job.ready == job.active:
                 self._well[run.key] = (job.uid, job.failed)
-            return Standing(outcome=Waiting(Reason.RUNNING, again=LOOK_AGAIN))
+            return Standing(outcome=Waiting(Reason.RUNNING, again=LOOK_AGAIN), events=events)
         self._well.pop(run.key, None)
-        return Standing(outcome=_troubled(troubles[0]), events=tuple(self._events(run.key, troubles)))
+        return Standing(outcome=_troubled(troubles[0]), events=events)
 
-    def _events(self, key: ObjectKey, troubles: list[Trouble]) -> list[ObjectEvent]:
-        """One for each pod that failed."""
-        told = self._told.setdefault(key, [])
-        failed = [(one, one.pod) for one in troubles if one.kind is Kind.FAILED and one.pod is not None]
-        new = [(one, pod.uid) for one, pod in failed if pod.uid not in told]
-        told += [uid for _, uid in new]
+    def _failures(self, key: ObjectKey, pods: Sequence[Pod]) -> list[ObjectEvent]:
+        """An event for each pod that failed; what others came after before this process began to look was
+        told by another."""
+        if key not in self._told:
+            last = {pod.uid for pod in newest(pods)}
+            self._told[key] = [pod.uid for pod in pods if pod.uid not in last]
+        told = self._told[key]
+        new = [pod for pod in pods if pod.failed and pod.uid not in told]
+        told += [pod.uid for pod in new]
         del told[:-_TOLD]
-        return [ObjectEvent(EventType.WARNING, "ShardFailed", str(one)) for one, _ in new]
+        troubles = [Trouble(Kind.FAILED, pod.why(), pod) for pod in new]
+        return [ObjectEvent(EventType.WARNING, "ShardFailed", str(one)) for one in troubles]
 
     async def _ended(self, run: Run, wanted: Wanted, job: Job) -> Standing:
         """A Job that has ended: the run's end, or what keeps it from having one."""
         pods: list[Pod] = []
         given_up: dict[int, str] = {}
         if job.state is JobState.FAILED:
-            pods = await self._children.pods(run.key, job)
+            pods = newest(await self._children.pods(run.key, job))
             if job.reason != _BY_POLICY:
                 last = {pod.index: pod.why() for pod in pods if pod.failed}
                 given_up = {

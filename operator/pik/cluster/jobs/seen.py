@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pik.cluster.api import Object
 from pik.cluster.jobs.manifests import ATTEMPT, CONTAINER, DIGEST, OBJECT, QUEUE_NAME, RUN
-from pik.cluster.jobs.verdicts import Verdict, decode_verdict
+from pik.cluster.jobs.verdicts import ExitCode, Verdict, decode_verdict
 from pik.domain.instants import Instant, parse_instant
 
 _INDEX = "batch.kubernetes.io/job-completion-index"  # an annotation of a pod
@@ -153,7 +153,8 @@ def pod_of(given: Object) -> Pod:
         job=owners[0] if owners else "",
         index=int(index) if index is not None else None,
         created=parse_instant(meta["creationTimestamp"]),
-        failed=status.get("phase") == "Failed",
+        # one that was told to stop and did has not failed
+        failed=status.get("phase") == "Failed" and ended.get("exitCode") != ExitCode.HALTED,
         exit_code=ended.get("exitCode"),
         reason=ended.get("reason", "") or status.get("reason", ""),
         verdict=decode_verdict(said),
@@ -176,10 +177,9 @@ def _unscheduled(status: Object) -> str | None:
     return None
 
 
-def newest(pods: Iterable[Pod], job: Job) -> list[Pod]:
-    """Of each index of the Job the pod that was made last, in order of index."""
+def newest(pods: Iterable[Pod]) -> list[Pod]:
+    """Of each index the pod that was made last, in order of index."""
     found: dict[int, Pod] = {}
     for pod in sorted(pods, key=lambda pod: (pod.created, pod.name)):
-        if pod.job == job.uid:
-            found[pod.index or 0] = pod
+        found[pod.index or 0] = pod
     return [found[index] for index in sorted(found)]
