@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if used & _CLUSTER_FIXTURES:
             item.add_marker(pytest.mark.cluster)
         if "pod_cluster" in used:
+            item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.pods)
 
 
@@ -58,7 +59,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         given = os.environ.get("KUBECONFIG")
         hosts += [*_LOOPBACK, kubeconfig.host(Path(given)) if given else None]
     if item.get_closest_marker("pods"):
-        hosts += [*_LOOPBACK, str(PRIVATE_RANGE)]
+        hosts += [*_LOOPBACK, str(PRIVATE_RANGE), urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname]
     if item.get_closest_marker("loopback"):
         hosts += _LOOPBACK
     if hosts:

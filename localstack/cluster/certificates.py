@@ -54,10 +54,9 @@ class Authority:
         return self._sign(name, f"/CN={name}", f"extendedKeyUsage=serverAuth\nsubjectAltName={told}\n")
 
     def client(self, user: str, groups: Sequence[str] = ()) -> Pair:
-        """For somebody: Kubernetes takes the user's name from CN and the groups from O."""
-        subject = "".join([*(f"/O={_escaped(group)}" for group in groups), f"/CN={_escaped(user)}"])
-        return self._sign("client-" + user.replace("/", "_").replace(":", "_"), subject,
-                          "extendedKeyUsage=clientAuth\n")  # fmt: skip
+        """For somebody."""
+        name = "client-" + user.replace("/", "_").replace(":", "_")
+        return self._sign(name, _subject(user, groups), "extendedKeyUsage=clientAuth\n")
 
     def signing_keys(self, name: str) -> SigningKeys:
         """For the tokens of service accounts."""
@@ -79,6 +78,18 @@ class Authority:
                  "-CA", str(self.own.certificate), "-CAkey", str(self.own.key),
                  "-set_serial", f"0x{secrets.token_hex(16)}", "-out", str(pair.certificate))  # fmt: skip
         return pair
+
+
+def request(pair: Pair, user: str, groups: Sequence[str]) -> bytes:
+    """What another authority is asked to sign for somebody, PEM; makes the pair's key."""
+    _openssl("req", "-new", *_CURVE, "-subj", _subject(user, groups), "-keyout", str(pair.key),
+             "-out", str(pair.certificate))  # fmt: skip
+    return pair.certificate.read_bytes()
+
+
+def _subject(user: str, groups: Sequence[str]) -> str:
+    """Kubernetes takes the user's name from CN and the groups from O."""
+    return "".join([*(f"/O={_escaped(group)}" for group in groups), f"/CN={_escaped(user)}"])
 
 
 _AUTHORITY = """[req]

@@ -184,6 +184,8 @@ def _start_controllers(
             f"--kubeconfig={admin}",
             f"--service-account-private-key-file={signing.private}",
             f"--root-ca-file={authority.own.certificate}",
+            f"--cluster-signing-cert-file={authority.own.certificate}",
+            f"--cluster-signing-key-file={authority.own.key}",
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--secure-port=0",

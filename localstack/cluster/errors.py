@@ -15,5 +15,9 @@ class ClusterFailed(ClusterError):
     """It did not start, or broke; the text has what the program printed last."""
 
 
+class NotOurs(ClusterError):
+    """The cluster was given to us, and this is its giver's: its audit log, its nodes, its end."""
+
+
 class CommandFailed(ClusterError):
     """A command (kubectl, helm, …) did not succeed; the text has what it printed to stderr."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -13,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from cluster import audit, kubeconfig, machine, node, programs, record
-from cluster.certificates import Authority
-from cluster.errors import ClusterFailed, CommandFailed
+from cluster import audit, certificates, kubeconfig, machine, node, programs, record
+from cluster.certificates import Authority, Pair
+from cluster.errors import ClusterFailed, CommandFailed, NotOurs
 from cluster.machine import Machine
 from cluster.processes import without_proxies
 
@@ -55,12 +56,8 @@ class Cluster:
 
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig of somebody, who has the rights that RBAC gives to this name and these groups."""
-        config = json.loads(self._told())
-        if self.pki is None:  # we cannot sign: act as
-            whoever = config["users"][0]["user"] | {"as": user, "as-groups": list(groups)}
-        else:
-            whoever = kubeconfig.with_certificate(Authority(self.pki).client(user, groups))
-        return self._written(config, whoever)
+        pair = self._signed(user, groups) if self.pki is None else Authority(self.pki).client(user, groups)
+        return self._written(json.loads(self._told()), kubeconfig.with_certificate(pair))
 
     def kubeconfig_of(self, namespace: str, service_account: str) -> Path:
         """A kubeconfig of a service account, by a token of its own that holds for an hour."""
@@ -68,13 +65,13 @@ class Cluster:
         return self._written(json.loads(self._told()), kubeconfig.with_token(token))
 
     def load(self, archive: Path) -> None:
-        """Gives the node an image, of an OCI archive. Raises `ClusterFailed`."""
+        """Gives the node an image, of an OCI archive. Raises `ClusterFailed`, `NotOurs`."""
         if self.machine is None:
-            raise ClusterFailed("this cluster has no node of ours")
+            raise NotOurs("this cluster has no node of ours")
         node.load(self.machine, archive)
 
     def requests(self, since: int = 0) -> Iterator[audit.Request]:
-        """What the audit log says since that many bytes. Raises `ClusterFailed` where there is none."""
+        """What the audit log says since that many bytes. Raises `NotOurs`."""
         return audit.read(self._log(), since)
 
     def audited(self) -> int:
@@ -83,8 +80,29 @@ class Cluster:
 
     def _log(self) -> Path:
         if self.audit_log is None:
-            raise ClusterFailed("this cluster was given to us: we cannot read its audit log")
+            raise NotOurs("this cluster was given to us: we cannot read its audit log")
         return self.audit_log
+
+    def _signed(self, user: str, groups: Sequence[str]) -> Pair:
+        """A certificate by the cluster's own signer."""
+        name = f"pik-test-{uuid4().hex}"
+        pair = Pair(self.scratch / f"{name}.crt", self.scratch / f"{name}.key")
+        asked = {
+            "apiVersion": "certificates.k8s.io/v1",
+            "kind": "CertificateSigningRequest",
+            "metadata": {"name": name},
+            "spec": {
+                "request": base64.b64encode(certificates.request(pair, user, groups)).decode(),
+                "signerName": "kubernetes.io/kube-apiserver-client",
+                "usages": ["client auth"],
+            },
+        }
+        self.kubectl("create", "-f", "-", stdin=json.dumps(asked))
+        self.kubectl("certificate", "approve", name)
+        path = "jsonpath={.status.certificate}"
+        self.kubectl("wait", "csr", name, f"--for={path}", "--timeout=30s")
+        pair.certificate.write_bytes(base64.b64decode(self.kubectl("get", "csr", name, "-o", path)))
+        return pair
 
     def _told(self) -> str:
         return self.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json")

@@ -54,7 +54,7 @@ class Machine:
 def check() -> None:
     """Raises `ClusterImpossible` where this machine cannot run pods."""
     if os.uname().sysname != "Linux" or os.geteuid() != 0:
-        raise ClusterImpossible("pods need Linux and root, or KUBECONFIG set to a cluster that has nodes")
+        raise ClusterImpossible("pods need Linux and root: run it as root")
     missing = tools.packages()
     if missing:
         raise ClusterImpossible(f"pods need {', '.join(missing)}: on Debian, `make cluster-tools`")

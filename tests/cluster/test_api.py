@@ -139,6 +139,15 @@ async def test_who_is_unknown_is_denied(control_plane: Cluster, kube_namespace: 
         await nobody.get(maps(kube_namespace))
 
 
+def test_who_acts_as_another_is_refused(control_plane: Cluster, tmp_path: Path) -> None:
+    """The official client would not say so to the server: pik would act as the administrator."""
+    config = json.loads(control_plane.kubeconfig.read_text())
+    config["users"][0]["user"] |= {"as": "jane", "as-groups": ["team-a"]}
+    (tmp_path / "jane").write_text(json.dumps(config))
+    with pytest.raises(KubeUnavailable, match="acts as another user"):
+        configuration(tmp_path / "jane")
+
+
 async def test_a_service_account_is_known_by_its_token(control_plane: Cluster, kube_namespace: str) -> None:
     config = control_plane.kubeconfig_of(kube_namespace, "default")
     who = f"system:serviceaccount:{kube_namespace}:default"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import programs
+from cluster import handle, programs
 from cluster.errors import CommandFailed
 from cluster.handle import Cluster
 from clusters_for_tests import Kubectl
@@ -73,6 +73,13 @@ def test_people_are_who_they_say(control_plane: Cluster, kubectl: Kubectl, kube_
         ("list", "batch", "jobs", kube_namespace, 200)
     }
     assert {"team-a", "oncall"} < set(asked[0].groups)
+
+
+def test_people_of_a_given_cluster_are_signed_by_it(control_plane: Cluster, tmp_path: Path) -> None:
+    given = handle.given(control_plane.kubeconfig, tmp_path, os.environ)
+    told = given.kubectl("auth", "whoami", as_=given.kubeconfig_for("jane", ["team-a"]))
+    assert "jane" in told
+    assert "[team-a system:authenticated]" in told
 
 
 def test_controllers_run(kubectl: Kubectl, kube_namespace: str) -> None:

@@ -19,10 +19,12 @@ import urllib3
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import (
+    KUBE_CONFIG_DEFAULT_LOCATION,
     ConfigException,
     load_incluster_config,
     load_kube_config,
 )
+from kubernetes.config.kube_config import KubeConfigMerger
 
 from pik.cluster.errors import (
     KubeConflict,
@@ -80,7 +82,8 @@ class Api(Protocol):
 
 def configuration(kubeconfig: Path | None = None, context: str | None = None) -> Configuration:
     """Which cluster, and as whom: the pod's own service account where there is one and nothing is named, else
-    a kubeconfig (None: that of `KUBECONFIG` or of the home directory). Raises `KubeUnavailable`."""
+    a kubeconfig (None: that of `KUBECONFIG` or of the home directory). Raises `KubeUnavailable`, also where
+    it says to act as somebody else: the client would act as its owner, who may do more."""
     found = Configuration()
     try:
         if kubeconfig is None and context is None:
@@ -89,8 +92,10 @@ def configuration(kubeconfig: Path | None = None, context: str | None = None) ->
                 return found
             except ConfigException:
                 pass  # not in a pod
+        file = str(kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION)
+        _refuse_acting_as_another(file, context)
         load_kube_config(
-            config_file=None if kubeconfig is None else str(kubeconfig),
+            config_file=file,
             context=context,
             client_configuration=found,
             persist_config=False,
@@ -98,6 +103,18 @@ def configuration(kubeconfig: Path | None = None, context: str | None = None) ->
     except ConfigException as error:
         raise KubeUnavailable(f"no cluster is configured: {error}") from error
     return found
+
+
+def _refuse_acting_as_another(file: str, context: str | None) -> None:
+    config = KubeConfigMerger(file).config
+    if config is None:
+        return  # the client says so in its own words
+    contexts, users = ([one.value for one in config.value[item]] for item in ("contexts", "users"))
+    name = context or config.value.get("current-context")
+    who = next((one["context"].get("user") for one in contexts if one["name"] == name), None)
+    settings = next((one.get("user") for one in users if one["name"] == who), None) or {}
+    if any(option.partition("-")[0] == "as" for option in settings):  # as, as-groups, as-uid, as-user-extra
+        raise KubeUnavailable(f"context {name!r} of the kubeconfig acts as another user (`as`): pik does not")
 
 
 class KubeApi:
