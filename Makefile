@@ -11,7 +11,7 @@ CYCLONEDX := 7.5.0
 .PHONY: help setup demo test restarts cluster-tools cluster cluster-down check verify generate format sbom clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## the environment, from pinned packages
 
