@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ import pytest
 import yaml
 
 from chart.rendering import CHART, Helm
+from cluster.errors import CommandFailed
 from cluster.handle import Cluster
 from clusters_for_tests import established
 from docs.pages import DOCS, PAGES, ROOT, Block, blocks
 
 pytestmark = pytest.mark.cluster
+
+_PATIENCE = 60.0
 
 CRDS = {  # of others, as their Go modules have them, with their checksums
     "github.com/fluxcd/source-controller@v1.7.0": (
@@ -94,6 +98,21 @@ def understood(usage: str, words: list[str]) -> None:
             assert re.search(rf"{re.escape(word.partition('=')[0])}\b", usage), word
 
 
+def admitted(cluster: Cluster, manifest: dict[str, Any]) -> str:
+    """What kubectl prints. Raises CommandFailed, but not before discovery has heard of the kind."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return cluster.kubectl(
+                *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
+                stdin=json.dumps(manifest),
+            )
+        except CommandFailed as error:
+            if "no matches for kind" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
 @pytest.mark.parametrize("words", typed("helm"))
 def test_every_line_of_helm_is_understood(helm: Helm, words: list[str]) -> None:
     _, verb, *rest = words
@@ -145,10 +164,7 @@ def test_manifests_on_the_pages_are_admitted(cluster: Cluster) -> None:
         if manifest["kind"] == "Pod":  # it is refused without its account
             where = ("-n", manifest["metadata"]["namespace"])
             cluster.kubectl("create", "serviceaccount", manifest["spec"]["serviceAccountName"], *where)
-        told = cluster.kubectl(
-            *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
-            stdin=json.dumps(manifest),
-        )
+        told = admitted(cluster, manifest)
         assert "serverside-applied" in told, place
 
 
