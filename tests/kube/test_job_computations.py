@@ -71,6 +71,16 @@ async def test_computed_by_a_pod_and_kept(cluster: JobCluster) -> None:
     assert cluster.status(key).version == status.version
 
 
+async def test_a_pod_that_has_just_kept_its_answer_ends_by_itself(cluster: JobCluster) -> None:
+    key = await applied(cluster, VERSION)
+    await cluster.aggregate(cluster.api.job())
+    await cluster.advance(11)
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    job = cluster.api.job()
+    assert "deletionTimestamp" not in job["metadata"]
+    assert job["spec"]["ttlSecondsAfterFinished"] == 600
+
+
 async def test_compared_by_the_same_pod_where_it_is_known_with_what(cluster: JobCluster) -> None:
     things = ObjectKey("CaptureStream", "default", "things")
     await applied(cluster, VERSION)

@@ -4,107 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pik.cluster.api import Object
-from pik.cluster.errors import KubeNotFound
-from pik.cluster.paths import events, jobs, pods
+from pik.cluster.paths import jobs
 from running.kubelet import Kubelet, failed, lost, stuck
-from running.scene import Ground, Scene, scene, until
-from running.specs import is_true, job_spec, stream_spec, version_spec
-
-COUNT = 120
-SLOW = {"eventsPerSecond": 8}
-CHUNK = 40  # events, of five seconds
-
-
-@dataclass
-class Stage:
-    """A stream with events, an operator that has its work done by Jobs, and a node to do it on."""
-
-    scene: Scene
-    kubelet: Kubelet
-    queue: str
-
-    async def replay(self, name: str = "job", labels: Object | None = None, **spec: Any) -> None:
-        wanted = {**job_spec("things", self.queue), **spec}
-        await self.scene.create("ReplayJob", name, wanted, labels=labels or {})
-
-    async def jobs(self) -> list[Object]:
-        return list((await self.scene.api.get(jobs(self.scene.namespace)))["items"])
-
-    async def job(self) -> Object:
-        """The only one, once it is there."""
-        await until("a Job is there", self._has_job)
-        (found,) = await self.jobs()
-        return found
-
-    async def _has_job(self) -> bool:
-        return len(await self.jobs()) == 1
-
-    async def pods(self) -> list[Object]:
-        return list((await self.scene.api.get(pods(self.scene.namespace)))["items"])
-
-    async def patch(self, job: Object, spec: Object) -> None:
-        path = f"{jobs(self.scene.namespace)}/{job['metadata']['name']}"
-        await self.scene.api.patch(path, {"spec": spec})
-
-    async def status(self, name: str = "job", kind: str = "ReplayJob") -> Object:
-        found: Object = (await self.scene.get(kind, name)).get("status", {})
-        return found
-
-    async def until_reason(
-        self, reason: str, name: str = "job", kind: str = "ReplayJob", condition: str = "Complete"
-    ) -> str:
-        """The condition's message, once it has this reason."""
-        told: Object = {}
-
-        async def holds() -> bool:
-            nonlocal told
-            status = await self.status(name, kind)
-            told = next((one for one in status.get("conditions", []) if one["type"] == condition), {})
-            return bool(told.get("reason") == reason)
-
-        await until(f"{name} is {reason}", holds, lambda: str(told))
-        return str(told["message"])
-
-    async def until_sent(self, least: int) -> None:
-        async def holds() -> bool:
-            sent: int = (await self.status()).get("progress", {}).get("sent", 0)
-            return sent >= least
-
-        await until(f"{least} are sent", holds)
-
-    def received(self) -> list[str]:
-        """Stable keys of what the queue has got."""
-        return [key for _, key in self.scene.received(self.queue)]
+from running.scene import Ground, until
+from running.specs import is_true, version_spec
+from running.stage import CHUNK, COUNT, SLOW, Stage
+from running.stage import stage as staged
 
 
 @pytest.fixture
 async def stage(ground: Ground, unique: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    options = ("--executor", "Jobs", "--image", "pik:of-these-tests")
-    async with scene(ground, unique[:30], tmp_path, *options) as made:
-        restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-        namespace = f"/api/v1/namespaces/{made.namespace}"
-        await made.api.patch(namespace, {"metadata": {"labels": restricted}})
-        await made.operator().start()
-        await made.create("CaptureStream", "things", stream_spec("things"))
-        await made.ingest("things", COUNT)
-        kubelet = Kubelet(made.api, made.namespace, tmp_path)
-        running = asyncio.create_task(kubelet.run())
-        try:
-            yield Stage(made, kubelet, made.queue("sent"))
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
+    async with staged(ground, unique[:30], tmp_path, "pik:of-these-tests") as made:
+        yield made
 
 
+@pytest.fixture
+async def kubelet(stage: Stage, tmp_path: Path) -> AsyncIterator[Kubelet]:
+    made = Kubelet(stage.scene.api, stage.scene.namespace, tmp_path)
+    running = asyncio.create_task(made.run())
+    yield made
+    running.cancel()
+    await asyncio.wait([running])
+
+
+@pytest.mark.usefixtures("kubelet")
 async def test_an_index_for_each_shard_and_a_ttl_when_the_end_is_on_record(stage: Stage) -> None:
     await stage.replay(shards=3, parallelism=2, pace=None)
     job = await stage.job()
@@ -123,28 +52,27 @@ async def test_an_index_for_each_shard_and_a_ttl_when_the_end_is_on_record(stage
     again["spec"]["template"]["metadata"]["labels"] = {"a": "b"}
     await stage.scene.api.create(jobs(stage.scene.namespace), again, fieldValidation="Strict", dryRun="All")
     await stage.scene.remove("ReplayJob", "job")
-    await until("the Job goes with its owner", _none(stage))
+    await until("the Job goes with its owner", stage.has_none())
 
 
-async def test_a_killed_pod_is_gone_on_with(stage: Stage) -> None:
+async def test_a_killed_pod_is_gone_on_with(stage: Stage, kubelet: Kubelet) -> None:
     await stage.replay(shards=1, pace=SLOW)
     await stage.until_sent(20)
-    (container,) = stage.kubelet.started.values()
+    (container,) = kubelet.started.values()
     container.process.kill()
     message = await stage.until_reason("Running")
-    await until("a second pod is started", _started(stage, 2))
+    await until("a second pod is started", _started(kubelet, 2))
     there = await stage.scene.until_true("ReplayJob", "job", "Complete")
     assert there["status"]["progress"]["sent"] == COUNT, message
     received = Counter(stage.received())
     assert len(received) == COUNT
     assert sum(received.values()) - COUNT <= CHUNK
     assert set(received.values()) <= {1, 2}
-    told = (await stage.scene.api.get(events(stage.scene.namespace)))["items"]
-    (shard_failed,) = [one for one in told if one["reason"] == "ShardFailed"]
-    assert shard_failed["message"].startswith("shard 0: exit code 137")
+    (told,) = await stage.told("ShardFailed")
+    assert told.startswith("shard 0: exit code 137")
 
 
-async def test_suspended_at_a_checkpoint_and_gone_on_with_in_the_same_job(stage: Stage) -> None:
+async def test_suspended_at_a_checkpoint_and_gone_on_with(stage: Stage, kubelet: Kubelet) -> None:
     await stage.replay(pace=SLOW)
     await stage.until_sent(20)
     first = await stage.job()
@@ -152,11 +80,11 @@ async def test_suspended_at_a_checkpoint_and_gone_on_with_in_the_same_job(stage:
     await stage.until_reason("Suspended", condition="Suspended")
 
     async def stopped() -> bool:
-        return all(one.process.returncode is not None for one in stage.kubelet.started.values())
+        return all(one.process.returncode is not None for one in kubelet.started.values())
 
     await until("its pods have stopped", stopped)
-    assert [one.process.returncode for one in stage.kubelet.started.values()] == [12]
-    await until("it has no pod", _no_pods(stage))
+    assert [one.process.returncode for one in kubelet.started.values()] == [12]
+    await until("it has no pod", stage.has_no_pods())
     await stage.scene.merge("ReplayJob", "job", {"spec": {"suspend": None, "pace": None}})
     await stage.scene.until_true("ReplayJob", "job", "Complete")
     received = stage.received()
@@ -166,6 +94,7 @@ async def test_suspended_at_a_checkpoint_and_gone_on_with_in_the_same_job(stage:
     assert job["metadata"]["uid"] != first["metadata"]["uid"]
 
 
+@pytest.mark.usefixtures("kubelet")
 async def test_what_no_pod_can_do_fails_at_once_and_says_why(stage: Stage) -> None:
     hook = {"type": "HTTP", "http": {"url": "https://example.test/hook", "secretRef": {"name": "hook"}}}
     await stage.replay(target=hook, retriesPerShard=5)
@@ -178,14 +107,14 @@ async def test_what_no_pod_can_do_fails_at_once_and_says_why(stage: Stage) -> No
     assert "ttlSecondsAfterFinished" not in job["spec"]  # the run has not ended
 
 
-async def test_a_lost_node_does_not_count_and_a_failed_shard_does(stage: Stage) -> None:
+async def test_a_lost_node_does_not_count_and_a_failed_shard_does(stage: Stage, kubelet: Kubelet) -> None:
     fates = iter([lost(), lost()])
-    stage.kubelet.instead = lambda _: next(fates, None)
+    kubelet.instead = lambda _: next(fates, None)
     await stage.replay(retriesPerShard=0, pace=None)
     await stage.scene.until_true("ReplayJob", "job", "Complete")
-    assert len(stage.kubelet.said) == 3
+    assert len(kubelet.said) == 3
     stage.received()
-    stage.kubelet.instead = lambda _: failed(1, message="no target")
+    kubelet.instead = lambda _: failed(1, message="no target")
     await stage.replay("failing", retriesPerShard=0, pace=None)
     message = await stage.until_reason("RetriesExhausted", "failing", condition="Failed")
     assert "shard 0" in message
@@ -195,6 +124,7 @@ async def test_a_lost_node_does_not_count_and_a_failed_shard_does(stage: Stage) 
     assert stage.received() == []
 
 
+@pytest.mark.usefixtures("kubelet")
 async def test_a_job_that_is_deleted_by_hand_is_made_again(stage: Stage) -> None:
     await stage.replay(pace=SLOW)
     await stage.until_sent(20)
@@ -213,6 +143,7 @@ async def test_a_job_that_is_deleted_by_hand_is_made_again(stage: Stage) -> None
     assert set(received.values()) <= {1, 2}
 
 
+@pytest.mark.usefixtures("kubelet")
 async def test_a_queues_hold_is_respected(stage: Stage) -> None:
     await stage.replay(labels={"kueue.x-k8s.io/queue-name": "slow"}, pace=None)
     await stage.until_reason("Queued")
@@ -225,7 +156,7 @@ async def test_a_queues_hold_is_respected(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("what", ["account", "quota", "image"])
-async def test_what_keeps_pods_away_is_said_and_heals(stage: Stage, what: str) -> None:
+async def test_what_keeps_pods_away_is_said_and_heals(stage: Stage, kubelet: Kubelet, what: str) -> None:
     spec: Object = {"pace": None}
     namespace = f"/api/v1/namespaces/{stage.scene.namespace}"
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
@@ -241,7 +172,7 @@ async def test_what_keeps_pods_away_is_said_and_heals(stage: Stage, what: str) -
 
             await until("the quota is counted", counted)
         case "image":
-            stage.kubelet.instead = lambda _: stuck("ImagePullBackOff", "there is no pik:of-these-tests")
+            kubelet.instead = lambda _: stuck("ImagePullBackOff", "there is no pik:of-these-tests")
     await stage.replay(**spec)
     message = await stage.until_reason("WorkerFailed", condition="Stalled")
     assert {"account": "serviceaccount", "quota": "exceeded quota", "image": "ImagePullBackOff"}[
@@ -253,15 +184,15 @@ async def test_what_keeps_pods_away_is_said_and_heals(stage: Stage, what: str) -
         case "quota":
             await stage.scene.api.delete(f"{namespace}/resourcequotas/none")
         case "image":
-            stage.kubelet.instead = lambda _: None
+            kubelet.instead = lambda _: None
     there = await stage.scene.until_true("ReplayJob", "job", "Complete")
     assert not is_true(there, "Stalled")
     assert len(set(stage.received())) == COUNT
 
 
-async def test_an_aggregate_by_a_pod_and_more_memory_where_it_was_not_enough(stage: Stage) -> None:
+async def test_an_aggregate_gets_more_memory_where_it_was_not_enough(stage: Stage, kubelet: Kubelet) -> None:
     fates = iter([failed(137, "OOMKilled")])
-    stage.kubelet.instead = lambda _: next(fates, None)
+    kubelet.instead = lambda _: next(fates, None)
     await stage.scene.create("AggregateVersion", "total", version_spec("things"))
     message = await stage.until_reason("OutOfMemory", "total", "AggregateVersion", "Failed")
     assert "1Gi" in message
@@ -282,24 +213,8 @@ async def test_an_aggregate_by_a_pod_and_more_memory_where_it_was_not_enough(sta
     ] == []
 
 
-def _none(stage: Stage) -> Any:
+def _started(kubelet: Kubelet, count: int) -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
-        return await stage.jobs() == [] and await stage.pods() == []
-
-    return holds
-
-
-def _no_pods(stage: Stage) -> Any:
-    async def holds() -> bool:
-        with suppress(KubeNotFound):
-            return await stage.pods() == []
-        return False
-
-    return holds
-
-
-def _started(stage: Stage, count: int) -> Any:
-    async def holds() -> bool:
-        return len(stage.kubelet.started) >= count
+        return len(kubelet.started) >= count
 
     return holds

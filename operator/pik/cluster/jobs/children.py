@@ -102,11 +102,12 @@ class Children:
         self._attempts.pop(key, None)
 
     async def release(self, key: ObjectKey) -> None:
-        """The outcome is on record: what has ended may go by itself after a while, anything else goes now."""
+        """The outcome is on record: a Job that has ended, or ends by itself, may then go after a while; one
+        that does not go on goes now."""
         for job in await self.of(key):
             if job.deleting:
                 continue
-            if job.state is JobState.ACTIVE:
+            if job.state is JobState.ACTIVE and job.suspended:
                 await self._delete(key, job)
             elif job.ttl is None:
                 await self._set(key, job, ttlSecondsAfterFinished=self._ttl)
