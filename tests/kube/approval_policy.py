@@ -44,7 +44,7 @@ def install(cluster: Cluster, namespace: str) -> str:
     of_namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
     binding["spec"]["matchResources"] = of_namespace
     items = {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
-    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(items))
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(items))
     deadline = time.monotonic() + _PATIENCE
     while not is_at_work(cluster, namespace):
         if time.monotonic() > deadline:
@@ -54,9 +54,10 @@ def install(cluster: Cluster, namespace: str) -> str:
 
 
 def unbind(cluster: Cluster, namespace: str) -> None:
-    """The policy by itself does nothing. It may still be at work for a moment."""
-    name = f"pik-replayjob-approval-{namespace}"
-    cluster.kubectl("delete", "--ignore-not-found", "validatingadmissionpolicybinding", name)
+    """The policy by itself does nothing. It may still be at work for a moment. A binding for the whole
+    cluster, which other tests may have made, goes too: they make it when they need it."""
+    names = (f"pik-replayjob-approval-{namespace}", "pik-replayjob-approval")
+    cluster.kubectl("delete", "--ignore-not-found", "validatingadmissionpolicybinding", *names)
 
 
 def uninstall(cluster: Cluster, namespace: str) -> None:

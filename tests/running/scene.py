@@ -17,6 +17,7 @@ from pik.api.common import API_VERSION
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.cluster.api import KubeApi, Object, configuration
+from pik.cluster.errors import KubeNotFound
 from pik.cluster.paths import objects_of
 from pik.controller.aws_cloud import AwsCloud
 from pik.controller.workshop import Place, Workshop
@@ -98,6 +99,25 @@ class Scene:
 
         await until(f"{kind} {name} is {condition}", holds, lambda: str(there.get("status")))
         return there
+
+    async def until_gone(self, kind: str, name: str) -> None:
+        """Raises `Never`."""
+
+        async def holds() -> bool:
+            try:
+                await self.get(kind, name)
+            except KubeNotFound:
+                return True
+            return False
+
+        await until(f"{kind} {name} is gone", holds)
+
+    async def told(self, name: str) -> list[Object]:
+        """The Events of an object."""
+        path = f"/api/v1/namespaces/{self.namespace}/events"
+        listed = await self.api.get(path, fieldSelector=f"involvedObject.name={name}")
+        found: list[Object] = listed["items"]
+        return found
 
     # events
 

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from pik.cluster.api import Object
-from pik.cluster.errors import KubeNotFound
 from pik.cluster.objects import FINALIZER
 from running.process import OperatorProcess
 from running.scene import Ground, Scene, scene, until
@@ -38,28 +37,9 @@ def buckets(world: Scene) -> set[str]:
     return {each["Name"] for each in world.clients.client("s3").list_buckets()["Buckets"]}
 
 
-async def gone(world: Scene, kind: str, name: str) -> None:
-    async def holds() -> bool:
-        try:
-            await world.get(kind, name)
-        except KubeNotFound:
-            return True
-        return False
-
-    await until(f"{kind} {name} is gone", holds)
-
-
 async def lease(world: Scene) -> Object:
     path = f"/apis/coordination.k8s.io/v1/namespaces/{world.namespace}/leases/pik-operator"
     found: Object = (await world.api.get(path))["spec"]
-    return found
-
-
-async def events_of(world: Scene, name: str) -> list[Object]:
-    listed = await world.api.get(
-        f"/api/v1/namespaces/{world.namespace}/events", fieldSelector=f"involvedObject.name={name}"
-    )
-    found: list[Object] = listed["items"]
     return found
 
 
@@ -115,7 +95,7 @@ async def test_people_see_a_stream_become_ready(world: Scene, kubectl: Kubectl) 
     heading, row = shown.splitlines()
     assert heading.split()[:4] == ["NAME", "READY", "REASON", "BUCKET"]
     assert row.split()[1:3] == ["True", "Provisioned"]
-    reasons = [each["reason"] for each in await events_of(world, "things")]
+    reasons = [each["reason"] for each in await world.told("things")]
     assert sorted(reasons) == ["Provisioned", "Provisioning"]
 
 
@@ -144,7 +124,7 @@ async def test_only_a_stream_whose_deletion_removes_something_is_held(world: Sce
     assert removed["metadata"]["finalizers"] == [FINALIZER]
     for name in ("kept", "removed"):
         await world.remove("CaptureStream", name)
-        await gone(world, "CaptureStream", name)
+        await world.until_gone("CaptureStream", name)
     there = buckets(world)
     assert kept["status"]["storage"]["bucket"] in there
     assert removed["status"]["storage"]["bucket"] not in there
@@ -166,7 +146,7 @@ async def test_a_stream_that_keeps_its_storage_can_go_while_the_operator_is_away
     await operator.kill()
     for name in ("kept", "changed"):
         await world.remove("CaptureStream", name)
-        await gone(world, "CaptureStream", name)
+        await world.until_gone("CaptureStream", name)
     assert {each["status"]["storage"]["bucket"] for each in (kept, changed)} <= buckets(world)
 
 
@@ -187,7 +167,7 @@ async def test_of_two_replicas_one_works_and_the_other_takes_over(world: Scene) 
     assert (held["holderIdentity"], held["leaseTransitions"]) == ("second", 1)
     for number in range(4):
         for name in (f"early-{number}", f"late-{number}"):
-            told = [(each["reason"], each["count"]) for each in await events_of(world, name)]
+            told = [(each["reason"], each["count"]) for each in await world.told(name)]
             assert sorted(told) == [("Provisioned", 1), ("Provisioning", 1)], f"{name} was provisioned twice"
 
 

@@ -12,10 +12,9 @@ import pytest
 
 from cluster.errors import CommandFailed
 from cluster.handle import Cluster
-from kube.approval_policy import install, unbind
+from kube.approval_policy import install, unbind, uninstall
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.cluster.api import Object
-from pik.cluster.errors import KubeNotFound
 from pik.controller.deletion import ABANDON
 from running.process import OperatorProcess
 from running.scene import Ground, Scene, scene, until
@@ -64,22 +63,9 @@ async def until_reason(world: Scene, kind: str, name: str, condition: str, reaso
     return str(found()["message"])
 
 
-async def until_gone(world: Scene, kind: str, name: str) -> None:
-    async def holds() -> bool:
-        try:
-            await world.get(kind, name)
-        except KubeNotFound:
-            return True
-        return False
-
-    await until(f"{kind} {name} is gone", holds)
-
-
 async def told(world: Scene, name: str, reason: str) -> list[str]:
-    """Messages of the object's events."""
-    path = f"/api/v1/namespaces/{world.namespace}/events"
-    selector = f"involvedObject.name={name},reason={reason}"
-    return [each["message"] for each in (await world.api.get(path, fieldSelector=selector))["items"]]
+    """Messages of the object's events of this reason."""
+    return [each["message"] for each in await world.told(name) if each["reason"] == reason]
 
 
 def approver(cluster: Cluster, namespace: str) -> Path:
@@ -110,6 +96,7 @@ async def test_an_approval_counts_from_when_somebody_decides_who_may_give_it(
     world: Scene, ground: Ground
 ) -> None:
     """What anybody could have written sends nothing; with the policy, an approver's word does."""
+    await asyncio.to_thread(uninstall, ground.cluster, world.namespace)
     spec = stream_spec("things")
     await world.create("CaptureStream", "things", {**spec, "replayPolicy": {"approval": "Required"}})
     await world.ingest("things", 12)
@@ -169,7 +156,7 @@ async def test_a_deletion_without_aws_says_why_it_waits_and_lets_go_when_it_is_t
     assert "bucket and table are not deleted yet" in said
     assert f'the annotation {ABANDON}: "true" leaves it at once' in said
     await world.merge("CaptureStream", "things", {"metadata": {"annotations": {ABANDON: "true"}}})
-    await until_gone(world, "CaptureStream", "things")
+    await world.until_gone("CaptureStream", "things")
     (left,) = await told(world, "things", "StorageAbandoned")
     assert left.startswith(f"bucket {bucket} and table {table} may be left")
     assert bucket in {each["Name"] for each in world.clients.client("s3").list_buckets()["Buckets"]}
@@ -185,7 +172,7 @@ async def test_a_deletion_without_aws_does_not_take_for_ever(world: Scene, opera
     cut_off.endpoint = "http://127.0.0.1:9"
     await cut_off.start()
     await world.remove("CaptureStream", "things")
-    await until_gone(world, "CaptureStream", "things")
+    await world.until_gone("CaptureStream", "things")
     (left,) = await told(world, "things", "StorageAbandoned")
     assert there["status"]["storage"]["bucket"] in left
     assert "it could not be deleted" in left
