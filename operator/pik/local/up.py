@@ -35,7 +35,7 @@ from pik.local.settled import Unfinished, is_moving, unfinished
 from pik.local.state import State, Up
 
 HOST = "127.0.0.1"
-_TIMING = Timing(resync=30.0, counters=60.0, seals=60.0, orphans=600.0, rebuild=10.0)
+_TIMING = Timing(resync=30.0, counters=60.0, seals=60.0, orphans=600.0, rebuild=60.0)
 _BACKOFF = Backoff(first=0.5, longest=30.0)
 _BEGIN = "begin"  # the one part that comes to an end
 _LOOK_UP = 0.05  # seconds between two looks at whether all has settled
