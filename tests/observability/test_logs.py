@@ -92,7 +92,7 @@ def test_other_libraries_lines_come_the_same_way_without_what_they_attach(writte
     logging.getLogger("kopf.objects").warning(
         "seen",
         extra={
-            "settings": object(),
+            "attached": object(),
             "k8s_ref": {"kind": "ReplayJob", "namespace": "shop", "name": "again", "uid": "u"},
         },
     )
