@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 
 from pik.api.capture_stream import CaptureStream
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
@@ -167,6 +168,36 @@ def test_streams_share_what_their_rights_are_the_same_in(cloud: AwsCloud, role_m
     before = cloud.of(stream())
     role_map.write_text(role_map.read_text().replace("pik-7f3a", "pik-another"))
     assert cloud.of(stream()) is not before
+
+
+class ReadFiles(JSONFileLoader):
+    """Knows which descriptions of services were read."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def load_file(self, file_path: str) -> Any:
+        found = super().load_file(file_path)
+        if found is not None:
+            self.read.append(file_path)
+        return found
+
+
+def test_roles_and_regions_share_what_describes_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """15 MB, that a cluster with a role for each of its namespaces does not want for each."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    files = ReadFiles()
+    first = AwsClients(AwsAccess(region="eu-west-1"), models=Loader(file_loader=files))
+    for number in range(5):
+        role = AssumedRole(f"arn:aws:iam::{THEIRS}:role/r{number}", "x", "session")
+        for region in ("eu-west-1", "eu-west-2"):
+            clients = AwsClients(AwsAccess(region=region, role=role), models=first.models)
+            for service in ("s3", "dynamodb", "sqs"):
+                clients.client(service)  # type: ignore[call-overload]
+    assert any("dynamodb" in path for path in files.read)
+    assert len(files.read) == len(set(files.read))
+    assert len(first.models.search_paths) == len(set(first.models.search_paths))
 
 
 def test_a_person_reads_with_his_own_rights(emulator: str) -> None:

@@ -13,6 +13,7 @@ from pik.api.conditions import ConditionType, condition_of, is_true
 from pik.api.kinds import AnyResource
 from pik.api.manifests import load_text
 from pik.api.validation import admit
+from pik.aws.system import SystemEntropy
 from pik.controller.background import Background
 from pik.controller.computations import InProcessComputations
 from pik.controller.manager import Manager
@@ -34,6 +35,7 @@ from pik.memory.provisioning import MemoryAccount, MemoryProvisioner
 from pik.memory.sink import Answer, MemorySink, MemoryTarget, accept
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
 from pik.planning.replay.spec import TargetAddress
+from pik.ports.system import Entropy
 
 START = parse_instant("2026-03-01T12:00:00Z")
 TIMING = Timing(resync=60.0, counters=60.0, seals=300.0, orphans=3_600.0, rebuild=60.0, settle=60.0)
@@ -156,12 +158,15 @@ class Cluster:
         name: str = "here",
         account: MemoryAccount | None = None,
         timing: Timing = TIMING,
+        cloud: Callable[[ManualClock, Entropy], Any] | None = None,
     ) -> None:
+        """`cloud`: another than one in memory, whose calls take time and whose tables others have too."""
         self.timing = timing
+        self.pause = 0.0 if cloud is None else 0.002  # seconds between two looks at what is under way
         self.clock = ManualClock(START)
-        self.entropy = SeededEntropy(sum(name.encode()))
+        self.entropy: Entropy = SystemEntropy() if cloud else SeededEntropy(sum(name.encode()))
         self.account = account or MemoryAccount()
-        self.cloud = MemoryCloud(self.account, self.clock)
+        self.cloud: Any = cloud(self.clock, self.entropy) if cloud else MemoryCloud(self.account, self.clock)
         self.objects = ObjectsInMemory()
         self.objects.now = self.clock.now
         self.tenants = Tenants()
@@ -275,7 +280,7 @@ class Cluster:
             elif self.background.is_idle() and (still := still + 1) > 3:
                 return
             else:
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.pause)
         raise AssertionError("it does not settle")
 
     async def advance(self, seconds: float) -> None:

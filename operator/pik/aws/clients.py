@@ -18,6 +18,7 @@ from botocore.credentials import (
     DeferredRefreshableCredentials,
 )
 from botocore.exceptions import BotoCoreError, NoRegionError
+from botocore.loaders import Loader
 from localstack_client.session import Session as LocalSession
 
 from pik.aws.errors import translated
@@ -57,10 +58,14 @@ class AwsClients:
     """Makes clients of one account and region. Making one takes some 50 ms: keep it. Clients may be shared by
     threads, this factory may not."""
 
-    def __init__(self, access: AwsAccess, observer: AwsObserver | None = None) -> None:
-        """Raises `Refused` for a profile that is not there."""
+    def __init__(
+        self, access: AwsAccess, observer: AwsObserver | None = None, models: Loader | None = None
+    ) -> None:
+        """`models`: botocore's descriptions of the services, 15 MB in memory that factories may share; None:
+        its own. Raises `Refused` for a profile that is not there."""
         self._access = access
         self._observer = observer
+        self.models = models
         try:
             own = self._own()
             self._session: Any = own if access.role is None else self._assuming(own, access.role)
@@ -107,7 +112,17 @@ class AwsClients:
                 region_name=access.region or "us-east-1",
             )
         # of the two variables that name a region boto3 reads AWS_DEFAULT_REGION alone
-        return boto3.Session(region_name=access.region or os.environ.get("AWS_REGION"))
+        return self._over(botocore.session.Session(), access.region or os.environ.get("AWS_REGION"))
+
+    def _over(self, session: botocore.session.Session, region: str | None) -> boto3.Session:
+        session.get_scoped_config()  # raises for a profile that is not there
+        if self.models is None:
+            self.models = session.get_component("data_loader")
+        session.register_component("data_loader", self.models)
+        made = boto3.Session(botocore_session=session, region_name=region)
+        paths = self.models.search_paths  # each session adds boto3's own once more
+        paths[:] = dict.fromkeys(paths)
+        return made
 
     def _assuming(self, own: Any, role: AssumedRole) -> boto3.Session:
         """A session whose credentials are those of the role: fetched at the first call, and again before they
@@ -126,7 +141,7 @@ class AwsClients:
             extra_args={"RoleSessionName": role.session, "ExternalId": role.external_id},
         )
         session.register_component("credential_provider", CredentialResolver([_Assuming(fetcher)]))
-        return boto3.Session(botocore_session=session, region_name=own.region_name)
+        return self._over(session, own.region_name)
 
     def _config(self, service: str) -> Config:
         config = Config(

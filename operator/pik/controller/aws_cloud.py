@@ -6,6 +6,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
+from botocore.loaders import Loader
 
 from pik.api.capture_stream import CaptureStream, ObjectLockMode, Storage
 from pik.api.targets import S3Format, TargetType
@@ -35,7 +36,7 @@ from pik.sinks.http import HTTPSink
 class AwsCloud:
     """`io`: threads for AWS calls, `cpu`: for work. `loopback`: whether a replay may be sent to this machine,
     `networks`: where none is sent to besides. `roles`: which streams have which role assumed for them.
-    `observer`: is told of every request.
+    `observer`: is told of every request. `models`: as of `AwsClients`.
 
     One set of clients for each region, and for each role of a namespace, made at first use. Belongs to one
     event loop."""
@@ -52,8 +53,10 @@ class AwsCloud:
         networks: ForbiddenNetworks = (),
         roles: Roles | None = None,
         observer: AwsObserver | None = None,
+        models: Loader | None = None,
     ) -> None:
         self._access = access
+        self._models = models
         self._observer = observer
         self._io = io
         self._cpu = cpu
@@ -84,6 +87,7 @@ class AwsCloud:
                 loopback=self._loopback,
                 networks=self._networks,
                 observer=self._observer,
+                models=self._models or self._region(None).clients.models,
             )
         return self._assuming[role]
 
@@ -134,7 +138,9 @@ class AwsCloud:
     def _region(self, name: str | None) -> _Region:
         if name not in self._regions:
             access = self._access if name is None else msgspec.structs.replace(self._access, region=name)
-            self._regions[name] = _Region(AwsClients(access, self._observer), self._io, self._clock)
+            clients = AwsClients(access, self._observer, self._models)
+            self._models = clients.models
+            self._regions[name] = _Region(clients, self._io, self._clock)
         return self._regions[name]
 
 
