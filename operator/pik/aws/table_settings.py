@@ -24,16 +24,19 @@ class TableSettings:
 
     async def observe(self, table: str) -> ObservedTable | None:
         try:
-            found = await self._describe(table)
+            return await call(self._io, self._observe, table)
         except NoSuchTable:
             return None
+
+    def _observe(self, table: str) -> ObservedTable:
+        """All calls in one thread."""
+        client = self._client
+        found: Any = client.describe_table(TableName=table)["Table"]
         if not _is_active(found):
             raise Unavailable(f"the table {table} is {found['TableStatus']}")
-        backups = await call(self._io, self._client.describe_continuous_backups, TableName=table)
+        backups = client.describe_continuous_backups(TableName=table)
         recovery = backups["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
-        ttl = (await call(self._io, self._client.describe_time_to_live, TableName=table))[
-            "TimeToLiveDescription"
-        ]
+        ttl = client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
         billing = found.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
         return ObservedTable(
             on_demand=billing == "PAY_PER_REQUEST",
@@ -41,7 +44,7 @@ class TableSettings:
             time_to_live=ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
             and ttl.get("AttributeName") == TIME_TO_LIVE,
             deletion_protection=found.get("DeletionProtectionEnabled", False),
-            tags=await self._tags(found["TableArn"]),
+            tags=self._tags(found["TableArn"]),
             fitting=_is_fitting(found),
         )
 
@@ -110,11 +113,11 @@ class TableSettings:
             await self._clock.sleep(seconds)
         raise Unavailable(f"the table {table} is not active yet")
 
-    async def _tags(self, arn: str) -> dict[str, str]:
+    def _tags(self, arn: str) -> dict[str, str]:
         tags: dict[str, str] = {}
         request: dict[str, Any] = {"ResourceArn": arn}
         while True:
-            answer = await call(self._io, self._client.list_tags_of_resource, **request)
+            answer = self._client.list_tags_of_resource(**request)
             tags |= {tag["Key"]: tag["Value"] for tag in answer.get("Tags", [])}
             if not answer.get("NextToken"):
                 return tags
