@@ -19,7 +19,9 @@ from pik.cluster.jobs.watching import JobOnlooker
 from pik.controller.objects import ObjectKey
 from pik.controller.replay_runs import InProcessRuns
 from pik.domain.errors import Unavailable
+from pik.execution.replay.ledger import ShardProgress
 from pik.memory.sink import DELIVERED
+from pik.planning.replay.records import Totals
 from pik.ports.sinks import Delivery, Disposition, Message
 
 RUN = JOB + "  mode: Run\n"
@@ -110,6 +112,12 @@ async def test_progress_comes_by_one_reading_and_is_written_only_where_it_change
     (table,) = cluster.account.tables.values()
     table.marks.clear()
     await cluster.settle()
+    assert cluster.status(key).progress.sent == 3
+    # and one of an earlier time says nothing new
+    run = cluster.status(key).run.id
+    earlier = ShardProgress(chunks=1, totals=Totals(sent=1))
+    table.marks[run] = {0: (earlier.number, msgspec.json.encode(earlier).decode())}
+    await cluster.advance(4)
     assert cluster.status(key).progress.sent == 3
 
 
@@ -389,6 +397,7 @@ async def test_what_keeps_pods_from_their_work_is_said_within_a_pass(cluster: Jo
     for index in range(3):
         cluster.clock.advance(1)
         cluster.api.pod(job, index, phase="Running")
+    JobOnlooker(cluster.queue.add).seen(job)  # the watch: what is stalled is looked at ever more seldom
     await cluster.advance(4)
     assert state(cluster, key) == ("Running", "Events are being sent.")
 
