@@ -62,7 +62,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
     directory = tmp_path_factory.mktemp("cluster")
     given = os.environ.get("KUBECONFIG")
     if given:
-        _check_given(kubeconfig.host(Path(given)))
+        check_given(kubeconfig.host(Path(given)))
         cluster = handle.given(Path(given), directory, os.environ)
         with_crds(cluster)
         yield cluster
@@ -90,7 +90,7 @@ def pod_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """
     given = os.environ.get("KUBECONFIG")
     if given:
-        _check_given(kubeconfig.host(Path(given)))
+        check_given(kubeconfig.host(Path(given)))
         cluster = handle.given(Path(given), tmp_path_factory.mktemp("pods"), os.environ)
         aws = os.environ.get("AWS_ENDPOINT_URL")
         if not aws or "PIK_IMAGE" not in os.environ:
@@ -174,7 +174,7 @@ def impossible(error: ClusterImpossible) -> NoReturn:
     pytest.skip(f"no Kubernetes here: {error}")
 
 
-def _check_given(host: str) -> None:
+def check_given(host: str) -> None:
     """Tests create and delete things: never by chance in a cluster that somebody needs."""
     try:
         address = ip_address(host)

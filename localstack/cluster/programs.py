@@ -27,6 +27,7 @@ MODULE = Path(__file__).parent.parent / "programs"
 # modules of their own: in one with Kubernetes 1.35 they do not compile
 _OTHERS = {"helm": "helm.sh/helm/v4/cmd/helm@v4.3.1", "coredns": "github.com/coredns/coredns@v1.13.1"}
 _PACKAGES = {"etcd": "go.etcd.io/etcd/server/v3", "pause": "./pause"}
+_PART = ".part"
 _BUILD_SECONDS = 1_800.0  # the API server alone takes five minutes on two cores
 
 
@@ -69,8 +70,10 @@ def _build(name: str, home: Path, environ: Mapping[str, str]) -> Path:
         target = home / name
         if target.exists():  # another run was first
             return target
+        for left in home.glob(f".*{_PART}"):  # of builds that were killed: we have the lock
+            shutil.rmtree(left)
         print(f"building {name}, once, into {home}", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(dir=home, prefix=f".{name}-") as part:
+        with tempfile.TemporaryDirectory(dir=home, prefix=f".{name}-", suffix=_PART) as part:
             _go(go, name, Path(part), environ)
             (Path(part) / name).rename(target)  # whole or not at all
     return target

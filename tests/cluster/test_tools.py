@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import clusters_for_tests
 from cluster import audit, images, kubeconfig, pip_settings, programs, record, tools
-from cluster.errors import ClusterImpossible
+from cluster.errors import ClusterFailed, ClusterImpossible
 from cluster.slots import Slot
 
 
@@ -35,9 +36,10 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     go.write_text("#!/bin/sh\necho half >$4; echo no such module >&2; exit 1\n")
     go.chmod(0o700)
     monkeypatch.setattr("cluster.programs.shutil.which", lambda *_, **__: str(go))
-    with pytest.raises(Exception, match="no such module"):
-        programs.find(["etcd"], {"XDG_CACHE_HOME": str(tmp_path)})
     home = tmp_path / "pik" / "kubernetes" / programs.kubernetes_version()
+    (home / ".etcd-killed.part").mkdir(parents=True)
+    with pytest.raises(ClusterFailed, match="no such module"):
+        programs.find(["etcd"], {"XDG_CACHE_HOME": str(tmp_path)})
     assert [one.name for one in home.iterdir()] == [".lock"]
 
 
@@ -148,3 +150,23 @@ def test_a_record_counts_only_while_its_keeper_lives(tmp_path: Path) -> None:
     with record.held(tmp_path):
         assert record.is_held(tmp_path)
     assert not record.is_held(tmp_path)
+
+
+def test_what_cannot_run_is_skipped_but_not_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(ClusterImpossible):
+        clusters_for_tests.impossible(ClusterImpossible("no Go"))
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="no Kubernetes here: no Go"):
+        clusters_for_tests.impossible(ClusterImpossible("no Go"))
+
+
+def test_only_a_cluster_of_this_machine_is_taken_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIK_TEST_CLUSTER", raising=False)
+    for host in ("127.0.0.1", "::1", "localhost", "198.18.8.2"):
+        clusters_for_tests.check_given(host)
+    for host in ("10.0.0.1", "production.example"):
+        with pytest.raises(pytest.fail.Exception, match="not this machine"):
+            clusters_for_tests.check_given(host)
+    monkeypatch.setenv("PIK_TEST_CLUSTER", "10.0.0.1")
+    clusters_for_tests.check_given("10.0.0.1")
