@@ -41,7 +41,7 @@ def up_command(pods: bool | None, image: bool) -> None:
         shutil.rmtree(home, ignore_errors=True)
         cluster = handle.start_apart(home, os.environ, _can_run_pods() if pods is None else pods)
         if cluster.machine is not None and image:
-            cluster.load(images.Images(programs.cache_directory(os.environ), os.environ).pik(_PROJECT))
+            cluster.load(_image())
             click.echo(f"PIK_IMAGE={images.PIK_IMAGE}")
     _show(home)
 
@@ -61,12 +61,14 @@ def status_command() -> None:
 
 @main.command("tools")
 def tools_command() -> None:
-    """Gets what tests on Kubernetes need: packages as root on Debian, programs built once into the cache."""
+    """Gets what tests on Kubernetes need: packages as root on Debian, programs and
+    images built into the cache."""
     tools.install(click.echo, os.environ)
     try:
         programs.find([*programs.CONTROL_PLANE, programs.HELM], os.environ)
         if _can_run_pods():
             programs.find(programs.NODE, os.environ)
+            _image()
     except ClusterImpossible as error:
         click.echo(f"{error}. Tests on Kubernetes are skipped.")
 
@@ -78,6 +80,10 @@ def tools_command() -> None:
 def keep_command(directory: Path, pipe: bool, pods: bool) -> None:
     """Runs a cluster in DIRECTORY until it is over."""
     keeper.keep(directory, os.environ, pipe, pods)
+
+
+def _image() -> Path:
+    return images.Images(programs.cache_directory(os.environ), os.environ).pik(_PROJECT)
 
 
 def _home() -> Path:

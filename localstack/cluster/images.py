@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,6 +81,7 @@ class Images:
                 if archive.exists():
                     archive.touch()
                 else:
+                    print(f"building the image {name}", file=sys.stderr, flush=True)
                     self._build(chosen, name, arguments, Path(scratch))
                     part = archive.with_suffix(".part")
                     self._buildah("push", "--quiet", name, f"oci-archive:{part}:{name}")
