@@ -221,6 +221,15 @@ def worker(**state: object) -> dict[str, object]:
             "exit code 1: KeyError: 'x'",
         ),
         (
+            worker(terminated={"exitCode": 1, "message": '{"level": "error", "message": "no such table"}\n'}),
+            "exit code 1: no such table",
+        ),
+        (
+            worker(terminated={"exitCode": 137, "reason": "Error", "message": "the last that it logged"}),
+            "it was killed by SIGKILL",
+        ),
+        (worker(terminated={"exitCode": 255, "reason": "StartError"}), "exit code 255 (StartError)"),
+        (
             worker(terminated={"exitCode": 137, "reason": "OOMKilled"}),
             "it was killed since it needed more memory than its limit",
         ),

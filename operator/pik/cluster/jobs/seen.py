@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from signal import Signals
+
+import msgspec
 
 from pik.cluster.api import Object
 from pik.cluster.jobs.manifests import ATTEMPT, CONTAINER, DIGEST, OBJECT, QUEUE_NAME, RUN
@@ -12,6 +15,7 @@ from pik.cluster.jobs.verdicts import ExitCode, Verdict, decode_verdict
 from pik.domain.instants import Instant, parse_instant
 
 _INDEX = "batch.kubernetes.io/job-completion-index"  # an annotation of a pod
+_SIGNALS = 128  # exit codes beyond it: the number of a signal
 _CANNOT_START = frozenset(
     {
         *("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"),
@@ -134,9 +138,28 @@ class Pod:
             return self.verdict.message
         if self.out_of_memory:
             return "it was killed since it needed more memory than its limit"
-        ended = f"exit code {self.exit_code}" if self.exit_code is not None else "it was lost"
-        last = self.said.strip().splitlines()[-1:]
+        ended, last = _ended(self.exit_code), []
+        if self.exit_code is None or self.exit_code <= _SIGNALS:  # else its last words are of something else
+            last = [_words(line) for line in self.said.strip().splitlines()[-1:]]
         return ": ".join([f"{ended} ({self.reason})" if self.reason not in ("", "Error") else ended, *last])
+
+
+def _ended(code: int | None) -> str:
+    if code is None:
+        return "it was lost"
+    try:
+        return f"it was killed by {Signals(code - _SIGNALS).name}"
+    except ValueError:
+        return f"exit code {code}"
+
+
+def _words(line: str) -> str:
+    """What a line of a log says: the message, where it is one of ours."""
+    try:
+        told = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return line
+    return str(told.get("message", line)) if isinstance(told, dict) else line
 
 
 def pod_of(given: Object) -> Pod:
