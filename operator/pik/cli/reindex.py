@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=600.0,
     show_default=True,
-    help="In a cluster: seconds to wait until it is done.",
+    help="Seconds to wait where somebody else does it, as the operator of a cluster.",
 )
 @output_option
 @at_a_desk
@@ -70,8 +70,15 @@ async def command(desk: Desk, stream: str, timeout: float, output: Format) -> No
             if difference.action is not None:
                 await provisioner.apply(difference.action)
 
-    with progress(f"reindexing {stream}", "segments") as advance:
-        done = await reindex(opened.stream, ensure_table, advance)
+    before = await _generation(opened.stream)
+    try:
+        with progress(f"reindexing {stream}", "segments") as advance:
+            done = await reindex(opened.stream, ensure_table, advance)
+    except NotReady:
+        # a `pik up` that found the table gone is at the same work, and two at once only set each other back
+        generation = await _next_generation(desk, resource, opened.stream, before, timeout)
+        _show_generation(resource, generation, output)
+        return
     match output:
         case Format.JSON:
             show_json(msgspec.to_builtins(done))
@@ -112,10 +119,18 @@ async def _asked_for(
     if there is None:
         raise NoSuchResource(f"{key} has just gone")
     await cluster.annotate(there, REINDEX, Instant(newest.last_modified.micros + 1).text)
+    return await _next_generation(desk, resource, stream, before, timeout)
+
+
+async def _next_generation(
+    desk: Desk, resource: CaptureStream, stream: Stream, before: GenerationState | None, timeout: float
+) -> int:
+    """The number of a generation that somebody else makes, once it is ready. Raises `NotYet`."""
     deadline = desk.clock.now().micros + timeout * 1e6
     while (state := await _generation(stream)) is None or not state.ready or state == before:
         if desk.clock.now().micros > deadline:
-            raise NotYet(f"{key}: asked for, and not done yet; see `pik describe cst {key.name}`")
+            key = key_of(resource)
+            raise NotYet(f"{key}: begun, and not done yet; see `pik describe cst {key.name}`")
         await desk.clock.sleep(desk.shelf.pause)
     return state.number
 
