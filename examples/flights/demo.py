@@ -23,9 +23,10 @@ def main() -> int:
     )
     options = parser.parse_args()
     from story.chapters import tell
-    from story.stage import Stage, StoryBroken
+    from story.folder import Folder
+    from story.terminal import StoryBroken
 
-    stage = Stage(options.home)
+    stage = Folder(options.home)
     began = time.monotonic()
     try:
         tell(stage)

@@ -1,6 +1,8 @@
 """A dashboard's endpoint for the demo: takes CloudEvents over HTTP and writes down each as it comes.
 
-    python receiver.py FILE [PORT]      (prints its port; 0 takes a free one)
+    python receiver.py FILE [PORT [HOST]]      (prints its port; 0 takes a free one)
+
+FILE `-` is stdout, where no port is printed then. HOST is 127.0.0.1; in a pod it has to be 0.0.0.0.
 
 One line of JSON per request: the id, the run, the subject and time, and the body's SHA-256.
 """
@@ -16,8 +18,8 @@ from pathlib import Path
 from typing import TextIO
 
 
-def server(log: TextIO, port: int) -> ThreadingHTTPServer:
-    """A server on loopback that logs what it receives, in order."""
+def server(log: TextIO, port: int, host: str) -> ThreadingHTTPServer:
+    """A server that logs what it receives, in order."""
     lock = threading.Lock()
 
     class Receiver(BaseHTTPRequestHandler):
@@ -43,11 +45,17 @@ def server(log: TextIO, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: object) -> None:
             pass
 
-    return ThreadingHTTPServer(("127.0.0.1", port), Receiver)
+    return ThreadingHTTPServer((host, port), Receiver)
+
+
+def main(file: str, port: str = "0", host: str = "127.0.0.1") -> None:
+    if file == "-":
+        server(sys.stdout, int(port), host).serve_forever()
+    with Path(file).open("a", encoding="utf-8") as log:
+        http = server(log, int(port), host)
+        print(http.server_address[1], flush=True)
+        http.serve_forever()
 
 
 if __name__ == "__main__":
-    with Path(sys.argv[1]).open("a", encoding="utf-8") as file:
-        http = server(file, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-        print(http.server_address[1], flush=True)
-        http.serve_forever()
+    main(*sys.argv[1:])

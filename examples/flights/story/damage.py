@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from story.stage import EXAMPLE, Stage, check
+from story.folder import Folder
+from story.questions import asked_again
+from story.terminal import check
 
 
-def damage_and_repair(stage: Stage, version: str) -> None:
+def damage_and_repair(stage: Folder, version: str) -> None:
     status: dict[str, Any] = stage.resource("capturestream", "flights")["status"]
     bucket = status["storage"]["bucket"]
     with stage.chapter("Somebody flips one byte of raw"):
@@ -31,17 +33,12 @@ def damage_and_repair(stage: Stage, version: str) -> None:
         dynamodb.delete_table(TableName=table)
         stage.show("reindex", "flights")
         stage.until("capturestream", "flights", "Ready")
-        text = (EXAMPLE / "aggregates" / "delay-at-midnight.yaml").read_text()
-        path = stage.home / "after-reindex.yaml"
-        path.write_text(text.replace("name: delay-at-midnight", "name: after-reindex"))
-        stage.show("apply", "-f", str(path))
-        again = stage.until("aggregateversion", "after-reindex", "Complete")["status"]
-        check(again["version"] == version, "the same version from the rebuilt index")
+        asked_again(stage, "after-reindex", version)
         stage.show("verify", "flights")
         stage.proved(f"rebuilt from raw alone: the same version, {version[:12]}")
 
 
-def _flip(stage: Stage, bucket: str) -> tuple[str, str]:
+def _flip(stage: Folder, bucket: str) -> tuple[str, str]:
     """Flips a byte in the middle of the largest raw object. Returns its key and the new version's id."""
     s3 = stage.s3()
     found = s3.list_objects_v2(Bucket=bucket, Prefix="flights/raw/")["Contents"]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import yaml
+from story import received
+from story.folder import Folder
 from story.oracle import Delay
-from story.stage import EXAMPLE, Stage, StoryBroken, check
+from story.stage import EXAMPLE
+from story.terminal import StoryBroken, check
 
 
-def replay_the_late(stage: Stage, truth: Delay) -> None:
+def replay_the_late(stage: Folder, truth: Delay) -> None:
     log = stage.home / "received.ndjson"
     log.touch()
     receiver = subprocess.Popen(
@@ -33,13 +34,13 @@ def replay_the_late(stage: Stage, truth: Delay) -> None:
         receiver.wait()
 
 
-def _over_http(stage: Stage, truth: Delay, url: str, log: Path) -> None:
+def _over_http(stage: Folder, truth: Delay, url: str, log: Path) -> None:
     job = _job("late-to-http")
     job["spec"]["target"]["http"]["url"] = url
     _apply(stage, job)
     planned = stage.until("replayjob", "late-to-http", "Planned")
     check(planned["status"]["plan"]["matched"] == truth.late, "the plan has every late flight")
-    stage.show("get", "replayjob", "late-to-http")
+    stage.look("replayjob", "late-to-http")
     check(not _lines(log), "a dry run sends nothing")
     stage.show("approve", "late-to-http", "--by", "on-call")
     job["spec"]["mode"] = "Run"
@@ -53,34 +54,20 @@ def _over_http(stage: Stage, truth: Delay, url: str, log: Path) -> None:
     with stage.working("the rest"):
         stage.until("replayjob", "late-to-http", "Complete", seconds=90)
     stage.show("ledger", "late-to-http", lines=30)
-    received = _lines(log)
-    _reconcile(stage, truth, received, before)
-    stage.show("delete", "replayjob", "late-to-http")
+    all_of_them = _lines(log)
+    held = received.hold_against_the_ledger(stage, "late-to-http", truth, all_of_them)
+    stage.proved(
+        f"sent {truth.late} = received {held.distinct} = expected {truth.late}, each aircraft in order; "
+        f"{held.repeats} of the {before} that were out when it died came twice, told by their stable keys"
+    )
+    stage.delete("replayjob", "late-to-http")
     _apply(stage, job)
     stage.until("replayjob", "late-to-http", "Complete")
-    check(len(_lines(log)) == len(received), "a run is done once")
+    check(len(_lines(log)) == len(all_of_them), "a run is done once")
     stage.proved("deleted and applied again: its record is found, and nothing is sent")
 
 
-def _reconcile(stage: Stage, truth: Delay, received: list[dict[str, Any]], before: int) -> None:
-    """sent = received = expected, in order, with repeats only where the ledger says so."""
-    status = stage.resource("replayjob", "late-to-http")["status"]
-    first: dict[str, dict[str, Any]] = {}
-    for event in received:
-        first.setdefault(event["key"], event)
-    check(status["progress"]["sent"] == truth.late, "sent is what was planned")
-    check({event["id"] for event in first.values()} == truth.late_keys, "received is what was expected")
-    _in_order(list(first.values()))
-    repeats = len(received) - len(first)
-    doubtful = stage.ask("ledger", "late-to-http")["doubtful"]
-    check(repeats <= sum(chunk["events"] for chunk in doubtful), "repeats lie in chunks that were in doubt")
-    stage.proved(
-        f"sent {truth.late} = received {len(first)} = expected {truth.late}, each aircraft in order; "
-        f"{repeats} of the {before} that were out when it died came twice, told by their stable keys"
-    )
-
-
-def _to_the_queue(stage: Stage, truth: Delay) -> None:
+def _to_the_queue(stage: Folder, truth: Delay) -> None:
     sqs = stage.client("sqs")
     attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "false"}
     queue = sqs.create_queue(QueueName="late-flights.fifo", Attributes=attributes)["QueueUrl"]
@@ -91,26 +78,10 @@ def _to_the_queue(stage: Stage, truth: Delay) -> None:
     stage.until("replayjob", "late-to-queue", "Planned")
     stage.show("approve", "late-to-queue", "--by", "on-call")
     stage.until("replayjob", "late-to-queue", "Complete")
-    events = []
-    while True:
-        got = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
-        if not got:
-            break
-        events += [json.loads(message["Body"]) for message in got]
-        for message in got:
-            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    check(len(events) == truth.late, "the queue has each event once")
-    check({event["id"] for event in events} == truth.late_keys, "the queue has what was expected")
-    _in_order([{"entity": event["subject"], "time": event["time"]} for event in events])
-    stage.show("get", "replayjobs")
+    events = received.drain(sqs, queue)
+    received.hold_queue_against(truth, events)
+    stage.look("replayjobs")
     stage.proved(f"{len(events)} messages in the queue, each aircraft in order")
-
-
-def _in_order(events: list[dict[str, Any]]) -> None:
-    times: dict[str, list[str]] = defaultdict(list)
-    for event in events:
-        times[event["entity"]].append(event["time"])
-    check(all(at == sorted(at) for at in times.values()), "each aircraft's flights in order")
 
 
 def _job(name: str) -> dict[str, Any]:
@@ -118,14 +89,14 @@ def _job(name: str) -> dict[str, Any]:
     return manifest
 
 
-def _apply(stage: Stage, job: dict[str, Any]) -> None:
+def _apply(stage: Folder, job: dict[str, Any]) -> None:
     path = stage.home / f"{job['metadata']['name']}.yaml"
     path.write_text(yaml.safe_dump(job, sort_keys=False))
-    stage.show("apply", "-f", str(path))
+    stage.apply(path)
 
 
 def _lines(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    return received.of_lines(log.read_text())
 
 
 def _wait(holds: Any, seconds: float = 60) -> None:
