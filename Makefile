@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
 CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo test restarts cluster-tools cluster cluster-down check verify generate format sbom clean
+.PHONY: help setup demo demo-k8s test restarts cluster-tools cluster cluster-down check verify generate format sbom clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ setup: .venv/ready ## the environment, from pinned packages
 
 demo: .venv/ready ## the whole loop on real data: who changed the dashboard?
 	@$(BIN)/python examples/flights/demo.py $(DEMO)
+
+demo-k8s: .venv/ready cluster-tools ## the same story on a throw-away Kubernetes cluster, with real pods (root on Linux)
+	@$(BIN)/python examples/flights/demo_k8s.py $(DEMO)
 
 test: .venv/ready check cluster-tools ## every check and every test
 	$(BIN)/python -m pytest

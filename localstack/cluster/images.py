@@ -68,7 +68,7 @@ class Images:
 
         Raises `ClusterImpossible`, `ClusterFailed`.
         """
-        _check()
+        check()
         self._home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="pik-image-") as scratch:
             chosen = Path(scratch) / "context"
@@ -160,7 +160,7 @@ class Images:
             yield
 
 
-def _check() -> None:
+def check() -> None:
     missing = tools.missing(tools.IMAGES)
     if missing or os.geteuid() != 0:
         wanted = ", ".join(missing or tools.IMAGES)
