@@ -42,7 +42,7 @@ def drift_and_repair(stage: ClusterStage, version: str) -> None:
 
 def _look_sooner(stage: ClusterStage) -> None:
     """What a person changes is an occasion to look; without one it is the resync, every ten minutes."""
-    stage.type(f"kubectl -n {NAMESPACE} annotate cst flights --overwrite looked-at=$(date +%s)")
+    stage.type(f"kubectl -n {NAMESPACE} annotate cst flights --overwrite looked-at=$(date +%s.%N)")
 
 
 def _repaired(stage: ClusterStage, field: str) -> bool:

@@ -93,6 +93,7 @@ def install_again(stage: ClusterStage, version: str, received: int) -> None:
         answered = stage.feed(stage.home / "weather-again.csv", "weather")
         check("ACCEPTED" not in answered, "readings of before are known to the new gateway")
         asked_again(stage, "delay-after-reinstall", version)
+        wait_for_streams(stage)
         stage.type(f"kubectl -n {NAMESPACE} get pik")
         check(_stream_ids(stage) == streams, "the streams are the same ones")
         check(objects.items() <= _uids(stage).items(), "no object is another")
