@@ -44,9 +44,14 @@ def answering(answers: dict[tuple[str, str], int]) -> Iterator[str]:
         server.server_close()
 
 
-def ask(*urls: str) -> subprocess.CompletedProcess[str]:
+def ask(*urls: str, seconds: float = 0) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPT, *urls], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, SCRIPT, *urls],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PIK_TEST_SECONDS": str(seconds)},
     )
 
 
@@ -65,6 +70,16 @@ def test_it_succeeds_where_all_is_well_and_only_there(
         done = ask(first, second, third)
     assert (done.returncode == 0) == succeeds, done.stdout
     assert ("and it should be" in done.stdout) != succeeds
+
+
+def test_what_is_not_ready_yet_is_asked_again() -> None:
+    answers = {("GET", "/readyz"): 503}
+    with answering(answers) as operator:
+        later = threading.Timer(1.0, answers.update, [{("GET", "/readyz"): 200}])
+        later.start()
+        done = ask(operator, seconds=30)
+        later.join()
+    assert done.returncode == 0, done.stdout
 
 
 def test_nobody_there_is_not_well() -> None:

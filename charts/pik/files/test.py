@@ -1,13 +1,18 @@
 """Asks by their Services whether operator and gateway are ready, and whether the gateway knows its streams.
 
 Arguments: base URLs of the operator's health, and where there is a gateway, of its health and of its door.
+What is not right is asked again for PIK_TEST_SECONDS (30): right after an install a Service may not lead to
+its pods yet.
 """
 
+import os
 import ssl
 import sys
+import time
 from http.client import HTTPConnection, HTTPSConnection
 from urllib.parse import urlsplit
 
+DEADLINE = time.monotonic() + float(os.environ.get("PIK_TEST_SECONDS", "30"))
 UNKNOWN = "/v1/streams/there-is/no-such-stream/events"
 
 
@@ -29,15 +34,17 @@ def status(url: str, method: str, path: str) -> int:
         connection.close()
 
 
-def right(what: str, found: int, wanted: int) -> bool:
+def right(what: str, wanted: int, url: str, method: str, path: str) -> bool:
+    while (found := status(url, method, path)) != wanted and time.monotonic() < DEADLINE:
+        time.sleep(0.5)
     print(f"{what}: {found}" + ("" if found == wanted else f", and it should be {wanted}"))
     return found == wanted
 
 
 operator, *gateway = sys.argv[1:]
-checks = [right("the operator is ready", status(operator, "GET", "/readyz"), 200)]
+checks = [right("the operator is ready", 200, operator, "GET", "/readyz")]
 if gateway:
     health, door = gateway
-    checks.append(right("the gateway is ready", status(health, "GET", "/readyz"), 200))
-    checks.append(right("events for a stream that is not there", status(door, "POST", UNKNOWN), 404))
+    checks.append(right("the gateway is ready", 200, health, "GET", "/readyz"))
+    checks.append(right("events for a stream that is not there", 404, door, "POST", UNKNOWN))
 sys.exit(not all(checks))

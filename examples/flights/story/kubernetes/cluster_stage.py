@@ -166,13 +166,14 @@ class ClusterStage(Stage):
         self.say("\n[bold red]A promise does not hold:[/bold red]")
         self.console.print(Text(str(broken)))
         if self._place is not None:
-            for component in ("operator", "gateway"):
+            for component in ("operator", "gateway", "test"):
                 path = self.home / f"{component}.log"
                 selector = f"app.kubernetes.io/component={component}"
                 words = ["logs", "-l", selector, "--prefix", "--tail=-1"]
                 with suppress(StoryBroken):
-                    path.write_text(self.kubectl(*words, namespace=SYSTEM))
-                    self.say(f"What its {component} said is in {os.path.relpath(path)}")
+                    if said := self.kubectl(*words, namespace=SYSTEM):
+                        path.write_text(said)
+                        self.say(f"What its {component} said is in {os.path.relpath(path)}")
 
     def farewell(self, seconds: float, *, keep: bool) -> None:
         """What is left, and what to try next."""
