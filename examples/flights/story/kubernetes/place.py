@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from cluster.handle import Cluster
 
 PROJECT = Path(__file__).resolve().parents[4]
 _NAME = "flights-demo"
+_LINK = "cluster"  # to the directory of a cluster of our own
+_PLACE = "k8s"  # in that directory
 _ALLOWED = "PIK_TEST_CLUSTER"
 _PORT_FORWARD_SECONDS = 20.0
 
@@ -65,20 +68,29 @@ _CTR = ("--address", "/run/containerd.sock", "--namespace", "k8s.io")
 
 def end_kept(home: Path) -> None:
     """Ends a cluster of our own that was left alone. Raises `ClusterError`."""
-    handle.end(_directory(home))
+    link = home / _LINK
+    if link.is_symlink():
+        handle.end(link.resolve() / _PLACE)
+        shutil.rmtree(link.resolve(), ignore_errors=True)
 
 
 def start_own(home: Path, *, keep: bool) -> Place:
     """A new cluster with a node. `keep`: it outlives this process. Raises `ClusterError`."""
-    directory = _directory(home)
+    # not in `home`: the kubelet's sockets have long names, and a socket's path may have 107 bytes
+    directory = Path(tempfile.mkdtemp(prefix="pik-"))
+    (home / _LINK).symlink_to(directory)
     if keep:
-        cluster = handle.start_apart(directory, os.environ, pods=True)
-        told = record.read(directory)
-        return Place(
-            cluster, images.PIK_IMAGE, cluster.aws, True, _NAME, lambda: None, told.pid if told else 0
-        )
-    started = handle.start(directory, os.environ, pods=True)
-    return Place(started.cluster, images.PIK_IMAGE, started.cluster.aws, True, _NAME, started.stop)
+        cluster = handle.start_apart(directory / _PLACE, os.environ, pods=True)
+        told = record.read(directory / _PLACE)
+        pid = told.pid if told else 0
+        return Place(cluster, images.PIK_IMAGE, cluster.aws, True, _NAME, lambda: end_kept(home), pid)
+    started = handle.start(directory / _PLACE, os.environ, pods=True)
+
+    def end() -> None:
+        started.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+    return Place(started.cluster, images.PIK_IMAGE, started.cluster.aws, True, _NAME, end)
 
 
 def build_image() -> Path:
@@ -105,10 +117,6 @@ def take_given(environ: Mapping[str, str], scratch: Path) -> Place:
     cluster = handle.given(path, scratch, os.environ)
     name = f"{_NAME}-{secrets.token_hex(3)}"  # the emulator may have the buckets of an earlier time
     return Place(cluster, environ["PIK_IMAGE"], environ["AWS_ENDPOINT_URL"], False, name, lambda: None)
-
-
-def _directory(home: Path) -> Path:
-    return home / "cluster"
 
 
 def _is_of_this_machine(host: str) -> bool:
