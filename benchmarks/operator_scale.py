@@ -33,6 +33,7 @@ sys.path.append(str(PROJECT / "localstack"))
 
 from cluster import handle  # noqa: E402
 from cluster.handle import Cluster  # noqa: E402
+from pik.aws.clients import AwsAccess, AwsClients  # noqa: E402
 from pik.aws.system import ThreadOffload  # noqa: E402
 from pik.cluster.api import KubeApi, configuration  # noqa: E402
 from pik.cluster.listing import list_all  # noqa: E402
@@ -83,7 +84,7 @@ def main() -> None:
             _pik(started.cluster, stack, scratch, "memory", "memory", options),
             _pik(started.cluster, stack, scratch, "emulator", emulator.endpoint, options),
         ]
-        asyncio.run(_measure(started.cluster, measured, emulator.pid, options))
+        asyncio.run(_measure(started.cluster, measured, emulator, options))
     report = {"options": {key: str(value) for key, value in vars(options).items()}, **_figures(measured)}
     _print(measured, report)
     if options.json:
@@ -136,7 +137,7 @@ def _ended(process: subprocess.Popen[bytes]) -> None:
 
 
 async def _measure(
-    cluster: Cluster, measured: list[Measured], emulator: int, options: argparse.Namespace
+    cluster: Cluster, measured: list[Measured], emulator: embedded.Emulator, options: argparse.Namespace
 ) -> None:
     threads, watches = ThreadOffload(16), ThreadOffload(1)
     api = KubeApi(configuration(cluster.kubeconfig), threads, watches, 16)
@@ -155,8 +156,8 @@ async def _measure(
         one.calls, one.aws_seconds = _aws(one)
     await asyncio.sleep(5)
     began = {one.name: (_cpu(one.process.pid), _aws(one) if one.port else None) for one in measured}
-    busy, since = _cpu(emulator), time.monotonic()
-    await asyncio.sleep(options.idle or options.resync)
+    busy, since = _cpu(emulator.pid), time.monotonic()
+    call = await _idle(emulator.endpoint, options)
     passed = time.monotonic() - since
     for one in measured:
         cpu, before = began[one.name]
@@ -168,9 +169,26 @@ async def _measure(
             one.idle["calls_an_object_and_resync"] = (
                 sum(found.values()) / options.streams / passed * options.resync
             )
-    measured[-1].idle["emulator_core"] = (_cpu(emulator) - busy) / passed
+            one.idle["core_of_bare_calls"] = sum(found.values()) * call / passed
+            one.idle["bare_call_cpu"] = call
+    measured[-1].idle["emulator_core"] = (_cpu(emulator.pid) - busy) / passed
     threads.close()
     watches.close()
+
+
+async def _idle(endpoint: str, options: argparse.Namespace) -> float:
+    """Waits. Seconds of CPU that a bare call of boto3 takes meanwhile, whatever else the machine does."""
+    s3 = AwsClients(AwsAccess(endpoint_url=endpoint)).client("s3")
+    await asyncio.to_thread(s3.create_bucket, Bucket="bare-calls")
+    calls, cpu, until = 0, 0.0, time.monotonic() + (options.idle or options.resync)
+    while time.monotonic() < until:
+        began = time.process_time()
+        for _ in range(20):
+            s3.get_bucket_versioning(Bucket="bare-calls")
+        cpu += time.process_time() - began
+        calls += 20
+        await asyncio.sleep(5)
+    return cpu / calls
 
 
 async def _batch(api: KubeApi, one: Measured, first: int, last: int, *, warm: bool = False) -> None:
@@ -256,6 +274,10 @@ def _print(measured: list[Measured], report: dict[str, Any]) -> None:
         ("memory at 0, MB", [f"{one.memory[0]:.0f}" for one in measured]),
         (f"memory at {streams}, MB", [f"{one.memory[streams]:.0f}" for one in measured]),
         ("idle: % of a core", [f"{100 * one.idle['core']:.2f}" for one in measured]),
+        (
+            "  of it bare calls",
+            [f"{100 * one.idle.get('core_of_bare_calls', 0):.2f}" for one in measured],
+        ),
         (
             "AWS calls a resync",
             [f"{one.idle.get('calls_an_object_and_resync', 0):.1f}" for one in measured],

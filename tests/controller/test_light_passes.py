@@ -10,12 +10,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from controller.clusters import Cluster
-from controller.manifests import STREAM, events
+from controller.clusters import START, Cluster
+from controller.manifests import STREAM, event, events
+from pik.controller.gateway_watch import GatewayWatch
 from pik.controller.objects import ObjectKey
 from pik.controller.world import Timing
+from pik.domain.arrivals import Outcome, Row
 from pik.domain.errors import Unavailable
+from pik.domain.instants import Instant
+from pik.domain.layout import segment_id
+from pik.domain.segments import SegmentHead
+from pik.execution.capture.landing import Landing
+from pik.execution.capture.settings import CaptureSettings
 from pik.execution.verify import verify
+from pik.memory.system import ManualClock
 from pik.planning.storage import ObservedBucket, ObservedTable
 
 RESYNC = 600.0
@@ -172,6 +180,8 @@ async def test_a_table_that_is_gone_is_found_when_the_counters_are_read(slow: Cl
     table_gone(slow)
     await pass_time(slow, 130)
     assert [drift.field for drift in slow.status(key).drift] == ["table"]
+    reasons = {one.reason for _, status in slow.objects.written for one in status.conditions}
+    assert reasons == {"Provisioned", "Provisioning", "Reindexing"}
     assert slow.condition(key, "Ready") == ("True", "Provisioned")
     assert await slow.ingest(key, events(2)) == ["DUPLICATE"] * 2
 
@@ -181,7 +191,9 @@ async def test_what_a_person_says_of_the_stream_is_looked_at_at_once(slow: Clust
     await pass_time(slow, 60)
     for text in (
         STREAM.replace("{prefix: some}", "{prefix: some, tags: {a: b}}"),
-        STREAM.replace("{name: things}", "{name: things, annotations: {look: again}}"),
+        STREAM.replace("{prefix: some}", "{prefix: some, tags: {a: b}}").replace(
+            "{name: things}", "{name: things, annotations: {look: again}}"
+        ),
     ):
         before = slow.cloud.calls["provisioner.bucket"]
         slow.apply(text)
@@ -242,6 +254,37 @@ async def test_all_is_sealed_and_nothing_is_sealed_twice(slow: Cluster) -> None:
     assert quiet["objects.create"] == 0
 
 
+async def test_an_event_after_a_quiet_time_is_sealed_though_none_follows(slow: Cluster) -> None:
+    """It is counted while it may still be landing, and so before it may be sealed."""
+    key = await ready(slow)
+    await pass_time(slow, 2 * RESYNC)
+    await slow.ingest(key, events(1))
+    await pass_time(slow, 2 * RESYNC)
+    whole = await verify(slow.opened(key).stream)
+    assert whole.checked.sealed == whole.checked.segments == 1
+
+
+async def test_what_lands_hours_late_is_sealed_in_a_day(slow: Cluster) -> None:
+    key = await ready(slow)
+    stream = slow.opened(key).stream
+    for number in range(9):
+        await slow.ingest(key, [event(number)])
+        await pass_time(slow, 3_600, 60.0)
+    stamp = Instant(slow.clock.now().micros - 20_000_000_000)
+    segment = segment_id(stamp, stream.entropy.hex(20), 1)
+    landing = Landing(stream, CaptureSettings())
+    head = SegmentHead(stream.layout.stream_id, segment, stamp)
+    assert await landing.register(await landing.land(head, [Row(0, event(99), Outcome.ACCEPTED)]))
+    calls = Counter[str]()
+    for number in range(9, 9 + 26):
+        await slow.ingest(key, [event(number)])
+        calls = await pass_time(slow, 3_600, 60.0)
+    assert calls["objects.read"] <= 7 + 2 + 1  # owner, generations: and not thirty seals
+    whole = await verify(stream)
+    assert whole.checked.sealed == whole.checked.segments == 36
+    assert slow.status(key).counters.events == 36
+
+
 async def test_what_is_sealed_is_sealed_again_by_nobody_who_starts_anew(slow: Cluster) -> None:
     key = await ready(slow)
     await slow.ingest(key, events(3))
@@ -281,6 +324,25 @@ async def test_while_the_gateway_is_away_nobody_asks_aws(slow: Cluster) -> None:
     slow.gateway_is_up = True
     await pass_time(slow, 60)
     assert slow.condition(key, "Ready") == ("True", "Provisioned")
+
+
+async def test_a_gateway_that_goes_and_comes_is_told_to_all_streams_at_once() -> None:
+    answers = iter([True, True, False, False, False, True, True])
+    changed: list[int] = []
+    asked = 0
+
+    async def answer() -> bool:
+        nonlocal asked
+        asked += 1
+        try:
+            return next(answers)
+        except StopIteration:
+            raise asyncio.CancelledError from None
+
+    watch = GatewayWatch(answer, lambda: changed.append(asked), ManualClock(START), every=10.0)
+    with pytest.raises(asyncio.CancelledError):
+        await watch.run()
+    assert changed == [3, 6]
 
 
 async def test_what_is_interrupted_is_looked_at_whole_the_next_time(slow: Cluster) -> None:

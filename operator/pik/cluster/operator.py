@@ -36,6 +36,7 @@ from pik.cluster.settings import OperatorSettings
 from pik.controller.aws_cloud import AwsCloud
 from pik.controller.background import Background
 from pik.controller.computations import InProcessComputations
+from pik.controller.gateway_watch import GatewayWatch
 from pik.controller.manager import Manager
 from pik.controller.objects import ObjectKey
 from pik.controller.queue import WorkQueue
@@ -64,6 +65,7 @@ class Operator:
     settings: OperatorSettings
     resync: Resync
     watching: Watching
+    gateway: GatewayWatch | None = None
     informers: tuple[Informer, ...] = ()  # beside the three kinds, while it leads
     parts: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -90,6 +92,8 @@ class Operator:
         self.parts.append(group.create_task(self.leadership.keep(), name="lease"))
         await self.resync.fill()
         self.parts.append(group.create_task(self.resync.run(), name="resync"))
+        if self.gateway is not None:
+            self.parts.append(group.create_task(self.gateway.run(), name="gateway"))
         for informer in self.informers:
             self.parts.append(group.create_task(informer.run(), name="informer"))
         self.parts.append(group.create_task(self.manager.run(self.settings.workers), name="workers"))
@@ -217,7 +221,23 @@ async def operator(
             interval=settings.timing.resync,
         )
         watching = Watching(configuration, settings.watch, _told(objects))
-        made = Operator(objects, manager, world, leadership, settings, resync, watching, executing.informers)
+
+        def wake_streams() -> None:
+            for key in objects.keys():  # noqa: SIM118 - no mapping
+                if key.kind == CaptureStream.KIND:
+                    queue.add(key)
+
+        made = Operator(
+            objects,
+            manager,
+            world,
+            leadership,
+            settings,
+            resync,
+            watching,
+            None if probe is None else GatewayWatch(probe.answers, wake_streams, clock),
+            executing.informers,
+        )
         if settings.metrics_port is not None:
             health = Health(observer.registry, work, live=made.dead, ready=made.unready)
             await stack.enter_async_context(serving(health, settings.host, settings.metrics_port, grace=1.0))
