@@ -17,7 +17,8 @@ from running.scene import Ground, Scene, scene, until
 from running.specs import is_settled, stream_spec
 
 Kubectl = Callable[..., str]
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "flights").glob("**/*.yaml"))
+FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
+EXAMPLES = sorted(file for file in FLIGHTS.glob("**/*.yaml") if file.parent.name != "kubernetes")
 
 
 @pytest.fixture
