@@ -57,16 +57,18 @@ class Stage:
     ) -> str:
         """The condition's message, once it has this reason."""
         status: Object = {}
+        there: list[Object] = []
 
         def told() -> Object:
             return next((one for one in status.get("conditions", []) if one["type"] == condition), {})
 
         async def holds() -> bool:
-            nonlocal status
+            nonlocal status, there
             status = await self.status(name, kind)
+            there = [one["status"] for one in await self.pods()]
             return bool(told().get("reason") == reason)
 
-        await until(f"{name} is {reason}", holds, lambda: str(status))
+        await until(f"{name} is {reason}", holds, lambda: f"{status}; its pods: {there}")
         return str(told()["message"])
 
     async def until_sent(self, least: int) -> None:
