@@ -69,7 +69,7 @@ async def test_a_killed_pod_is_gone_on_with(stage: Stage, kubelet: Kubelet) -> N
     assert sum(received.values()) - COUNT <= CHUNK
     assert set(received.values()) <= {1, 2}
     (told,) = await stage.told("ShardFailed")
-    assert told.startswith("shard 0: exit code 137")
+    assert told.startswith("shard 0: it was killed by SIGKILL")
 
 
 async def test_suspended_at_a_checkpoint_and_gone_on_with(stage: Stage, kubelet: Kubelet) -> None:
