@@ -18,7 +18,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 print("\n".join(p["dependencies"] + p["optional-dependencies"]["operator"]))' > requirements.txt \
  && python3 -m pip --python /opt/pik/bin/python install --constraint constraints.txt --requirement requirements.txt
 
-# What nothing of pik loads, which is a third of it: tests/chart/test_image.py holds the rest to be enough.
+# What nothing of pik loads, which is a third of it: tests/pods/test_chart.py holds the rest to be enough.
 RUN cd /opt/pik/lib/python3*/site-packages \
  && rm -r pyarrow/tests pyarrow/include pyarrow/includes pyarrow/src \
       pyarrow/*flight* pyarrow/*s3* pyarrow/*_cpp_tests* kubernetes/aio kubernetes/client/api \

@@ -32,6 +32,7 @@ _RULE = re.compile(r"^# (.*)\n(- apiGroups:.*\n(?:  .*\n)+)", re.MULTILINE)
 _BOUND = {  # rules of the chart, and who has them
     "operatorRules": "operator",
     "operatorClusterRules": "operator",
+    "apiServerRules": "operator, in `default`, where all namespaces are watched",
     "leaderRules": "operator, in its own namespace",
     "gatewayRules": "gateway",
     "gatewayReviewRules": "gateway",

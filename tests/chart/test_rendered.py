@@ -176,7 +176,8 @@ def test_neither_process_may_read_secrets_or_grant_itself_more(render: Renderer,
     assert resources <= {
         *("capturestreams", "replayjobs", "aggregateversions"),
         *("capturestreams/status", "replayjobs/status", "aggregateversions/status"),
-        *("events", "jobs", "pods", "leases", "namespaces", "tokenreviews", "subjectaccessreviews"),
+        *("events", "jobs", "pods", "leases", "namespaces", "endpointslices"),
+        *("tokenreviews", "subjectaccessreviews"),
     }
     verbs = {verb for rule in rules(manifests, *bound) for verb in rule["verbs"]}
     assert verbs.isdisjoint({"impersonate", "escalate", "bind", "deletecollection"})

@@ -23,7 +23,7 @@ from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
 from pik.controller.workshop import OpenStream, Workshop
-from pik.controller.world import Timing, World
+from pik.controller.world import Callers, Timing, World
 from pik.domain.arrivals import Arrival
 from pik.domain.errors import RoleNotAllowed, SelectorNotReadable
 from pik.domain.instants import Instant, parse_instant
@@ -38,6 +38,7 @@ from pik.planning.replay.spec import TargetAddress
 from pik.ports.system import Entropy
 
 START = parse_instant("2026-03-01T12:00:00Z")
+NOBODY_KNOWN = Callers()
 TIMING = Timing(resync=60.0, counters=60.0, seals=300.0, orphans=3_600.0, rebuild=60.0, settle=60.0)
 
 
@@ -159,9 +160,11 @@ class Cluster:
         account: MemoryAccount | None = None,
         timing: Timing = TIMING,
         cloud: Callable[[ManualClock, Entropy], Any] | None = None,
+        callers: Callers = NOBODY_KNOWN,
     ) -> None:
         """`cloud`: another than one in memory, whose calls take time and whose tables others have too."""
         self.timing = timing
+        self.callers = callers
         self.pause = 0.0 if cloud is None else 0.002  # seconds between two looks at what is under way
         self.clock = ManualClock(START)
         self.entropy: Entropy = SystemEntropy() if cloud else SeededEntropy(sum(name.encode()))
@@ -206,6 +209,7 @@ class Cluster:
             entropy=self.entropy,
             gateway="http://127.0.0.1:8000",
             gateway_answers=self._gateway_answers,
+            callers=self.callers,
             loopback=True,
             approvals=self.tenants,
             namespaces=self.tenants,

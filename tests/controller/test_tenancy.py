@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from controller.clusters import Cluster, MemoryCloud
 from controller.manifests import JOB, STREAM, VERSION, events
 from pik.controller.objects import ObjectKey
+from pik.controller.world import Callers
 from pik.domain.errors import KubernetesRefused, KubernetesUnavailable, NotReady, OutOfMemory
 from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer
@@ -270,6 +272,33 @@ async def test_a_gateway_that_knows_nobody_takes_nothing_from_anybody(cluster: C
     await cluster.settle()
     assert cluster.condition(key, "Ready") == ("True", "Provisioned")
     assert cluster.workshop.door("default", "things") is not None
+
+
+@pytest.mark.parametrize(
+    ("auth", "callers", "why"),
+    [
+        ("{type: TokenReview}", Callers(reviews=True), None),
+        ("{type: Token, secretRef: {name: s}}", Callers(tokens=frozenset({"default/s"})), None),
+        ("{type: TokenReview}", Callers(tokens=frozenset({"default/s"})), "may not ask the API server"),
+        ("{type: Token, secretRef: {name: s}}", Callers(reviews=True), "the token of the Secret default/s"),
+        (
+            "{type: Token, secretRef: {name: s}}",
+            Callers(tokens=frozenset({"other/s"})),
+            "the token of the Secret default/s",
+        ),
+    ],
+)
+async def test_a_gateway_knows_callers_by_the_means_that_it_has(
+    tmp_path: Path, auth: str, callers: Callers, why: str | None
+) -> None:
+    cluster = Cluster(tmp_path, callers=callers)
+    key = await stream(cluster, STREAM + f"  ingest: {{auth: {auth}}}\n")
+    if why is None:
+        assert cluster.condition(key, "GatewayReady") == ("True", "Provisioned")
+    else:
+        assert cluster.condition(key, "Stalled") == ("True", "AuthenticationUnavailable")
+        assert why in told(cluster, key)
+    await cluster.stop()
 
 
 async def test_where_the_gateway_is_off_nobody_has_to_be_known(cluster: Cluster) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pik.cluster.api_server import api_server_networks
+from kube.fake_api import FakeApi
+from pik.cluster.api_server import api_server_networks, control_plane
 from pik.cluster.errors import KubeUnavailable
+from pik.cluster.paths import API_SERVER_ENDPOINTS
 from pik.planning.replay.addresses import forbidden
 
 
@@ -22,6 +24,14 @@ async def test_every_address_of_its_names_is_forbidden() -> None:
     for address in ("10.96.0.1", "fd00:10:96::1", "192.0.2.7", "::ffff:10.96.0.1"):
         assert forbidden(address, loopback=False, networks=networks) == "the API server of this cluster"
     assert forbidden("10.96.0.2", loopback=False, networks=networks) is None
+
+
+async def test_where_its_service_leads_to() -> None:
+    api = FakeApi()
+    assert await control_plane(api) == ()
+    there = {"endpoints": [{"addresses": ["192.0.2.7"]}, {"addresses": ["192.0.2.8", "192.0.2.9"]}]}
+    api.objects[API_SERVER_ENDPOINTS] = there
+    assert await control_plane(api) == ("192.0.2.7", "192.0.2.8", "192.0.2.9")
 
 
 async def test_whether_this_machine_is_a_target_is_decided_by_itself() -> None:

@@ -20,7 +20,11 @@ RUN = JOB + "  mode: Run\n"
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[JobCluster]:
-    settings = JobSettings(image="registry.test/pik@sha256:1", environment={"AWS_REGION": "eu-central-1"})
+    settings = JobSettings(
+        image="registry.test/pik@sha256:1",
+        pull_policy="Always",
+        environment={"AWS_REGION": "eu-central-1"},
+    )
     made = JobCluster(tmp_path, settings)
     things = made.apply(STREAM)
     await made.settle()
@@ -99,6 +103,7 @@ async def test_a_runs_job(cluster: JobCluster) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert (container["image"], container["args"]) == ("registry.test/pik@sha256:1", ["worker"])
+    assert container["imagePullPolicy"] == "Always"
     environment = {each["name"]: each["value"] for each in container["env"]}
     assert environment.keys() == {"PIK_TASK", "AWS_REGION", "TMPDIR", "HOME"}
     task = orjson.loads(environment["PIK_TASK"])

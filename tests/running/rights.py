@@ -27,16 +27,15 @@ class Right(NamedTuple):
 
 
 def manifests(render: Renderer, namespace: str, **values: Any) -> list[Manifest]:
-    """What an installation of the operator alone in this namespace brings, but for what runs."""
-    rendered = render(
-        namespace=namespace,
-        clusterName=namespace,
-        gateway={"enabled": False},
-        rbac={"userRoles": False},
-        crds={"install": False},
-        approvalPolicy={"install": "Enabled"},
-        **values,
-    )
+    """What an installation in this namespace brings, but for what runs: of the operator alone, where the
+    values say nothing else."""
+    usual = {
+        "gateway": {"enabled": False},
+        "rbac": {"userRoles": False},
+        "crds": {"install": False},
+        "approvalPolicy": {"install": "Enabled"},
+    }
+    rendered = render(namespace=namespace, clusterName=namespace, **(usual | values))
     return of_kind(rendered, *_RIGHTS, *_POLICY)
 
 

@@ -44,6 +44,14 @@
   verbs: [get]
 {{- end }}
 
+{{- define "pik.apiServerRules" -}}
+# where the API server is: no replay is sent there
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  resourceNames: [kubernetes]
+  verbs: [get]
+{{- end }}
+
 {{- define "pik.leaderRules" -}}
 # which replica leads; a name cannot be asked of what is not there yet
 - apiGroups: [coordination.k8s.io]
@@ -60,7 +68,7 @@
 # where events go
 - apiGroups: [pik.dev]
   resources: [capturestreams]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end }}
 
 {{- define "pik.gatewayReviewRules" -}}

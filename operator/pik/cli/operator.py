@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,8 +16,8 @@ from pik.cli.processes import forbidden, process, role_map
 from pik.cluster.api import configuration
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.operator import operator
-from pik.cluster.settings import Executor, OperatorSettings
-from pik.controller.world import Timing
+from pik.cluster.settings import TIMING, Executor, OperatorSettings
+from pik.controller.world import Callers
 from pik.planning.replay.addresses import ForbiddenNetwork
 
 
@@ -60,6 +61,22 @@ from pik.planning.replay.addresses import ForbiddenNetwork
     help="Base URL of the gateway's health, where it is not that of its events, as behind an Ingress.",
 )
 @click.option(
+    "--gateway-reviews/--no-gateway-reviews",
+    envvar="PIK_GATEWAY_REVIEWS",
+    show_envvar=True,
+    default=True,
+    show_default=True,
+    help="Whether the gateway may ask the API server who sends (ingest.auth.type TokenReview).",
+)
+@click.option(
+    "--gateway-tokens",
+    envvar="PIK_GATEWAY_TOKENS",
+    show_envvar=True,
+    default="",
+    metavar="NAMESPACE/SECRET,…",
+    help="The Secrets whose tokens are mounted into the gateway (ingest.auth.type Token).",
+)
+@click.option(
     "--memory",
     envvar="PIK_MEMORY",
     show_envvar=True,
@@ -90,6 +107,13 @@ from pik.planning.replay.addresses import ForbiddenNetwork
     show_envvar=True,
     metavar="IMAGE",
     help="Image of the pods of Jobs: that of this process. Needed with --executor Jobs.",
+)
+@click.option(
+    "--image-pull-policy",
+    envvar="PIK_IMAGE_PULL_POLICY",
+    show_envvar=True,
+    type=click.Choice(["Always", "IfNotPresent", "Never"]),
+    help="When a node fetches that image. Default: as Kubernetes decides by its tag.",
 )
 @click.option(
     "--worker-memory",
@@ -137,7 +161,7 @@ from pik.planning.replay.addresses import ForbiddenNetwork
     envvar="PIK_DELETION_TIMEOUT",
     show_envvar=True,
     type=click.FloatRange(min=0),
-    default=Timing().deletion,
+    default=TIMING.deletion,
     show_default=True,
     metavar="SECONDS",
     help="How long the deletion of a stream's storage is tried before what is left of it stays.",
@@ -150,10 +174,13 @@ def command(
     watch_namespaces: str,
     gateway_url: str | None,
     gateway_health_url: str | None,
+    gateway_reviews: bool,
+    gateway_tokens: str,
     memory: str | None,
     workers: int,
     executor: str,
     image: str | None,
+    image_pull_policy: str | None,
     worker_memory: str,
     aggregate_memory: str,
     identity: str,
@@ -175,19 +202,24 @@ def command(
         if image is None:
             raise click.UsageError("--executor Jobs needs --image")
         jobs = JobSettings(
-            image, _environment(endpoint_url), memory=worker_memory, aggregate_memory=aggregate_memory
+            image,
+            image_pull_policy,
+            _environment(endpoint_url),
+            memory=worker_memory,
+            aggregate_memory=aggregate_memory,
         )
     settings = OperatorSettings(
         cluster=cluster,
         namespace=namespace,
         identity=identity,
-        watch=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
+        watch=tuple(sorted(_listed(watch_namespaces))),
         gateway=gateway_url.rstrip("/") if gateway_url else None,
         gateway_health=gateway_health_url.rstrip("/") if gateway_health_url else None,
         memory=memory,
         roles=role_map,
         forbidden=forbidden,
-        timing=Timing(deletion=deletion_timeout),
+        callers=Callers(gateway_reviews, _listed(gateway_tokens)),
+        timing=replace(TIMING, deletion=deletion_timeout),
         workers=workers,
         host=host,
         metrics_port=metrics_port,
@@ -195,6 +227,11 @@ def command(
     )
     access = AwsAccess(endpoint_url=endpoint_url)
     asyncio.run(_until_signalled(settings, access, kubeconfig, context))
+
+
+def _listed(text: str) -> frozenset[str]:
+    """Of a text with commas."""
+    return frozenset(filter(None, (each.strip() for each in text.split(","))))
 
 
 def _environment(endpoint_url: str | None) -> dict[str, str]:

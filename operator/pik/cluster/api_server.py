@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from pik.cluster.errors import KubeUnavailable
+from pik.cluster.api import Api
+from pik.cluster.errors import KubeDenied, KubeNotFound, KubeUnavailable
+from pik.cluster.paths import API_SERVER_ENDPOINTS
 from pik.planning.replay.addresses import ForbiddenNetwork, forbidden_networks
 from pik.sinks.guard import Resolve, resolve
 
+log = logging.getLogger(__name__)
+
 _WHY = "the API server of this cluster"
 _PORT = 443
+
+
+async def control_plane(api: Api) -> tuple[str, ...]:
+    """The addresses that the API server's Service leads to, as of now. Empty where they may not be read: then
+    the Service's own address is all that is known."""
+    try:
+        found = await api.get(API_SERVER_ENDPOINTS)
+    except (KubeDenied, KubeNotFound) as error:
+        log.warning("replays are kept from the API server's Service, not from where it leads to: %s", error)
+        return ()
+    return tuple(address for each in found.get("endpoints") or () for address in each["addresses"])
 
 
 async def api_server_networks(

@@ -18,7 +18,7 @@ from pik.api.capture_stream import CaptureStream
 from pik.aws.clients import AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.cluster.api import KubeApi, Object
-from pik.cluster.api_server import api_server_networks
+from pik.cluster.api_server import api_server_networks, control_plane
 from pik.cluster.approvals import GovernedApprovals
 from pik.cluster.events import EventRecorder
 from pik.cluster.gateway_probe import GatewayProbe
@@ -144,7 +144,8 @@ async def operator(
                 manager.changed(key)
 
         objects = ClusterObjects(api, EventRecorder(api, clock, entropy, settings.identity), changed=changed)
-        networks = (*settings.forbidden, *await api_server_networks([urlsplit(api.server).hostname]))
+        hosts = [urlsplit(api.server).hostname, *await control_plane(api)]
+        networks = (*settings.forbidden, *await api_server_networks(hosts))
         roles = NoRoles() if settings.roles is None else RoleFile(settings.roles)
         cloud = AwsCloud(
             access,
@@ -194,7 +195,7 @@ async def operator(
             entropy=entropy,
             gateway=settings.gateway,
             gateway_answers=always if probe is None else probe.answers,
-            knows_callers=True,
+            callers=settings.callers,
             loopback=False,
             in_pods=settings.jobs is not None,
             networks=networks,

@@ -6,6 +6,8 @@ from pik.api.common import GROUP, VERSION
 from pik.api.kinds import KINDS
 from pik.controller.objects import ObjectKey
 
+API_SERVER_ENDPOINTS = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
+
 
 def objects_of(kind: str, namespace: str | None = None) -> str:
     """All objects of one of pik's kinds, or those of one namespace."""

@@ -9,8 +9,11 @@ from pathlib import Path
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.leading import LeaseTiming
 from pik.controller.outcome import Backoff
-from pik.controller.world import Timing
+from pik.controller.world import Callers, Timing
 from pik.planning.replay.addresses import ForbiddenNetworks
+
+TIMING = Timing(first=10.0)
+"""The first event of a stream comes by another process: it is looked for every ten seconds."""
 
 
 class Executor(StrEnum):
@@ -25,7 +28,8 @@ class OperatorSettings:
     """`cluster`: the name of this cluster in owner records. `namespace`: the operator's own, where its Lease
     is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled;
     empty: all. `gateway`: base URL under which producers reach the gateway; None: there is none.
-    `gateway_health`: where its `/readyz` is; None: under the same. `memory`: DuckDB's limit for one plan,
+    `gateway_health`: where its `/readyz` is; None: under the same. `callers`: how it can tell who sends.
+    `memory`: DuckDB's limit for one plan,
     such as `512MB`. `roles`: file with the map of roles; None: there are none. `forbidden`: networks where
     no target of a replay may be, besides the API server's. `cache`: directory for segments that are being
     read; empty: a temporary one. `host`, `metrics_port`: where health and metrics are served; None: nowhere.
@@ -49,5 +53,6 @@ class OperatorSettings:
     grace: float = 20.0
     lease_name: str = "pik-operator"
     lease: LeaseTiming = field(default_factory=LeaseTiming)
-    timing: Timing = field(default_factory=lambda: Timing(first=10.0))
+    callers: Callers = field(default_factory=Callers)
+    timing: Timing = TIMING
     backoff: Backoff = field(default_factory=Backoff)

@@ -180,12 +180,23 @@ async def _with_gateway(resource: CaptureStream, world: World, told: Told, *, ta
 def _unguarded(resource: CaptureStream, world: World) -> Stalled | None:
     """Why events are not taken from anybody, where their senders have to be known and cannot be."""
     ingest = resource.spec.ingest
-    wants = ingest.gateway is Toggle.ENABLED and ingest.auth.type is not AuthType.NONE
-    if not wants or world.gateway is None or world.knows_callers:
+    if ingest.gateway is not Toggle.ENABLED or world.gateway is None:
         return None
+    match ingest.auth.type:
+        case AuthType.NONE:
+            return None
+        case AuthType.TOKEN_REVIEW:
+            if world.callers.reviews:
+                return None
+            why = "this gateway may not ask the API server who sends"
+        case AuthType.TOKEN:
+            secret = f"{resource.metadata.namespace}/{ingest.auth.secretRef and ingest.auth.secretRef.name}"
+            if secret in world.callers.tokens:
+                return None
+            why = f"this gateway does not have the token of the Secret {secret}"
     message = (
-        f"ingest.auth wants {ingest.auth.type}, and this gateway cannot tell who sends: it takes no events. "
-        "Set ingest.auth.type to None, or capture by `pik import`"
+        f"ingest.auth wants {ingest.auth.type}, and {why}: it takes no events. Whoever installs it can "
+        "change that; else set ingest.auth.type to None, or capture by `pik import`"
     )
     return Stalled(Reason.AUTHENTICATION_UNAVAILABLE, message)
 

@@ -38,6 +38,15 @@ class Timing:
     deletion: float = 900.0  # that a deletion is tried before what cannot be deleted is left
 
 
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """How the gateway can tell who sends. `reviews`: the API server tells it; `tokens`: it has these Secrets,
+    each as `namespace/name`."""
+
+    reviews: bool = False
+    tokens: frozenset[str] = frozenset()
+
+
 async def always() -> bool:
     """As of a gateway in this very process."""
     return True
@@ -46,7 +55,7 @@ async def always() -> bool:
 @dataclass(frozen=True, slots=True)
 class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
-    one, `gateway_answers`: whether it takes requests now, `knows_callers`: whether it can tell who sends.
+    one, `gateway_answers`: whether it takes requests now, `callers`: how it can tell who sends.
     `loopback`: whether replays may be sent to this machine, `networks`: where none is sent to besides.
     `in_pods`: whether work is done in pods. `memory`: DuckDB's limit for one plan, such as `512MB`.
     `rebuilding`: held by whoever builds an index, which reads all of its raw."""
@@ -62,7 +71,7 @@ class World:
     entropy: Entropy
     gateway: str | None = None
     gateway_answers: Callable[[], Awaitable[bool]] = always
-    knows_callers: bool = False
+    callers: Callers = field(default_factory=Callers)
     loopback: bool = False
     networks: ForbiddenNetworks = ()
     in_pods: bool = False

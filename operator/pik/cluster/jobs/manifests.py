@@ -260,6 +260,7 @@ def _template(
             {
                 "name": CONTAINER,
                 "image": settings.image,
+                **({} if settings.pull_policy is None else {"imagePullPolicy": settings.pull_policy}),
                 "args": ["worker"],
                 "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
                 "resources": resources,

@@ -10,13 +10,15 @@ from pik.planning.replay.addresses import ForbiddenNetworks
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """`image`: the one that this process runs in. `environment`: variables for AWS that every pod gets.
+    """`image`: the one that this process runs in, `pull_policy`: Kubernetes' word for when a node fetches it;
+    None: as Kubernetes would. `environment`: variables for AWS that every pod gets.
     `cpu`, `memory` and `aggregate_memory`: Kubernetes quantities, where a spec says nothing. `grace` and
     `aggregate_grace`: seconds that a pod gets to stop. `ttl`: seconds that a Job stays whose outcome is on
     record. `loopback`: whether pods may send to their own machine, as in a test; `networks`: where they may
     not. `roles`: which streams have which role assumed for them."""
 
     image: str
+    pull_policy: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     cpu: str = "100m"
     memory: str = "512Mi"
