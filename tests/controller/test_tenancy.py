@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,77 @@ async def test_where_namespaces_cannot_be_read_a_selector_allows_nobody(cluster:
     await cluster.settle()
     await cluster.advance(67)
     assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+
+
+# owners
+
+ORDERS = """
+apiVersion: pik.dev/v1alpha1
+kind: CaptureStream
+metadata: {name: orders, namespace: shop}
+spec: {storage: {prefix: orders, bucket: {name: acme-orders}}}
+"""
+TAKEN = """
+apiVersion: pik.dev/v1alpha1
+kind: CaptureStream
+metadata: {name: mine, namespace: NAMESPACE, annotations: {pik.dev/take-over-from: here/shop/orders}}
+spec: {storage: {prefix: orders, bucket: {name: acme-orders}, deletionPolicy: Delete}}
+"""
+
+
+@pytest.mark.parametrize("namespace", ["mallory", "shop"])
+async def test_a_living_stream_is_taken_over_by_nobody(cluster: Cluster, namespace: str) -> None:
+    orders = await stream(cluster, ORDERS)
+    mine = await stream(cluster, TAKEN.replace("NAMESPACE", namespace))
+    assert cluster.condition(mine, "Stalled") == ("True", "OwnershipConflict")
+    assert cluster.status(mine).streamID is None
+    assert cluster.workshop.find(mine) is None
+    cluster.delete(mine)
+    await cluster.settle()
+    assert mine not in cluster.objects.there
+    await cluster.advance(67)
+    assert cluster.condition(orders, "Ready") == ("True", "Provisioned")
+    assert await cluster.ingest(orders, events(6)) == ["DUPLICATE"] * 6
+
+
+async def test_a_stream_that_is_gone_is_taken_over_in_its_namespace_only(cluster: Cluster) -> None:
+    orders = await stream(cluster, ORDERS)
+    stream_id = cluster.status(orders).streamID
+    cluster.delete(orders)
+    await cluster.settle()
+    theirs = await stream(cluster, TAKEN.replace("NAMESPACE", "mallory"))
+    assert cluster.condition(theirs, "Stalled") == ("True", "OwnershipConflict")
+    assert "belongs to here/shop/orders" in told(cluster, theirs)
+    ours = await stream(cluster, TAKEN.replace("NAMESPACE", "shop"))
+    assert cluster.condition(ours, "Ready") == ("True", "Provisioned")
+    assert cluster.status(ours).streamID == stream_id
+
+
+async def test_what_an_owner_has_no_more_is_taken_over_beside_it(cluster: Cluster) -> None:
+    """As `pik orphans` advises: the owner has another bucket by now."""
+    orders = await stream(cluster, ORDERS)
+    cluster.delete(orders)
+    await cluster.settle()
+    await stream(cluster, ORDERS.replace("acme-orders", "acme-new"))
+    mine = await stream(cluster, TAKEN.replace("NAMESPACE", "shop"))
+    assert cluster.condition(mine, "Ready") == ("True", "Provisioned")
+
+
+async def test_who_may_write_the_bucket_hands_a_stream_to_another_namespace(cluster: Cluster) -> None:
+    orders = await stream(cluster, ORDERS)
+    stream_id = cluster.status(orders).streamID
+    cluster.delete(orders)
+    await cluster.settle()
+    store = cluster.cloud.objects("acme-orders", None)
+    kept = await store.read("orders/owner.json")
+    record = json.loads(kept.body) | {"namespace": "depot", "name": "parcels", "epoch": 2}
+    await store.replace("orders/owner.json", json.dumps(record).encode(), kept.etag)
+    parcels = await stream(
+        cluster, ORDERS.replace("{name: orders, namespace: shop}", "{name: parcels, namespace: depot}")
+    )
+    assert cluster.condition(parcels, "Ready") == ("True", "Provisioned")
+    assert cluster.status(parcels).streamID == stream_id
+    assert await cluster.ingest(parcels, events(6)) == ["DUPLICATE"] * 6
 
 
 # approvals

@@ -57,6 +57,37 @@ async def test_a_second_owner_is_told_who_the_first_is(store: MemoryObjectStore)
         await claim(store, "p/", THERE, SeededEntropy(2), take_over_from="elsewhere/team/flights")
 
 
+async def test_another_namespaces_stream_is_not_taken_over_by_naming_it(store: MemoryObjectStore) -> None:
+    old = await claim(store, "p/", HERE, SeededEntropy(1))
+    for cluster in ("here", "there"):
+        stranger = Claimant(cluster, "strangers", "flights")
+        with pytest.raises(OwnershipConflict, match="stays in its namespace"):
+            await claim(store, "p/", stranger, SeededEntropy(2), take_over_from=str(HERE))
+    assert await read_owner(store, "p/") == old
+
+
+async def test_who_is_still_there_is_not_taken_over_from(store: MemoryObjectStore) -> None:
+    old = await claim(store, "p/", HERE, SeededEntropy(1))
+    sibling = Claimant("here", "team", "trains")
+    living = {HERE}
+
+    async def take() -> OwnerRecord:
+        return await claim(
+            store,
+            "p/",
+            sibling,
+            SeededEntropy(2),
+            take_over_from=str(HERE),
+            is_living=living.__contains__,
+        )
+
+    with pytest.raises(OwnershipConflict, match="still there"):
+        await take()
+    assert await read_owner(store, "p/") == old
+    living.clear()
+    assert (await take()).claimant == sibling
+
+
 async def test_a_takeover_keeps_the_stream_and_raises_the_epoch(store: MemoryObjectStore) -> None:
     old = await claim(store, "p/", HERE, SeededEntropy(1))
     new = await claim(store, "p/", THERE, SeededEntropy(2), take_over_from="here/team/flights")

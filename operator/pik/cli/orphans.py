@@ -183,8 +183,8 @@ def _to_have_it_again(owner: str, cluster: str, theirs: Sequence[Unclaimed], *, 
         return f"CaptureStream {owner} has another table, which is rebuilt from raw data."
     return (
         f"CaptureStream {owner} has another bucket. To have this one again, apply a CaptureStream of another "
-        f"name with storage.bucket.name {buckets[0]}{was} and the annotation {TAKE_OVER_FROM}: "
-        f"{cluster}/{owner}"
+        f"name in namespace {namespace} with storage.bucket.name {buckets[0]}{was} and the "
+        f"annotation {TAKE_OVER_FROM}: {cluster}/{owner}"
     )
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType, is_true
 from pik.controller.naming import claimant_of, names_of
+from pik.controller.objects import ObjectKey
 from pik.controller.told import Drifted
 from pik.controller.world import World
-from pik.execution.ownership import OwnerRecord, claim, read_owner
+from pik.execution.ownership import Claimant, OwnerRecord, claim, read_owner
 from pik.planning.storage import (
+    Names,
     SetTableTags,
     bucket_differences,
     longer_retention,
@@ -60,6 +62,7 @@ async def bucket_of(resource: CaptureStream, world: World) -> Bucket:
             world.entropy,
             known_stream=status.streamID,
             take_over_from=resource.metadata.annotations.get(TAKE_OVER_FROM),
+            is_living=lambda owner: _is_there_with(owner, names, world),
         )
 
     settled = is_settled(resource)
@@ -111,3 +114,16 @@ def is_settled(resource: CaptureStream) -> bool:
         resource.status.streamID is not None
         and resource.status.observedGeneration == resource.metadata.generation
     )
+
+
+def _is_there_with(owner: Claimant, names: Names, world: World) -> bool:
+    """Whether the owner is a stream of this cluster that wants this very bucket and prefix. One that nothing
+    can be said of, since it was made for another version, may be."""
+    key = ObjectKey(CaptureStream.KIND, owner.namespace, owner.name)
+    if owner.cluster != world.cluster or key not in world.objects.keys():  # noqa: SIM118 - no mapping
+        return False
+    there = world.objects.find(key)
+    if not isinstance(there, CaptureStream):
+        return True
+    its = names_of(there, world)
+    return (its.bucket, its.prefix) == (names.bucket, names.prefix)

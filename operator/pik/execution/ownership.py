@@ -3,7 +3,7 @@ protocol for the takeover and its epoch)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -70,11 +70,13 @@ async def claim(
     *,
     known_stream: str | None = None,
     take_over_from: str | None = None,
+    is_living: Callable[[Claimant], bool] = lambda _: False,
 ) -> OwnerRecord:
     """The record that says that the prefix is the claimant's; done again it changes nothing.
 
     Mints the stream's id where there is no record yet. `known_stream`: the id that this stream has had
-    before. `take_over_from`: the old owner's `cluster/namespace/name`, as a person wrote it.
+    before. `take_over_from`: the old owner's `cluster/namespace/name`, as a person wrote it. `is_living`:
+    whether an owner is known to be still there, and so to have the prefix still.
 
     Raises `OwnershipConflict` where another owns it, `DataLost` where the record of a known stream is gone or
     is another's, `Unusable` where there is no record and yet something lies there.
@@ -85,11 +87,7 @@ async def claim(
             raise DataLost(f"the owner record of stream {known_stream} is gone from {prefix or 'the bucket'}")
         record = await _mint(objects, prefix, claimant, entropy)
     if record.claimant != claimant:
-        if str(record.claimant) != take_over_from:
-            raise OwnershipConflict(
-                f"{prefix or 'the bucket'} belongs to {record.claimant} (stream {record.stream_id}); "
-                "if that one is gone for good, name it as the owner to take over from"
-            )
+        _check_takeover(prefix, record, claimant, take_over_from, is_living)
         record = await _take_over(objects, prefix, claimant, record)
     if known_stream not in (None, record.stream_id):
         raise DataLost(f"{prefix or 'the bucket'} holds stream {record.stream_id}, not {known_stream}")
@@ -136,6 +134,26 @@ async def _check_vacant(objects: ObjectStore, prefix: str) -> None:
         record = await read_owner(objects, outer)
         if record is not None:
             raise OwnershipConflict(f"{prefix} lies inside of {outer or 'the bucket'}, of {record.claimant}")
+
+
+def _check_takeover(
+    prefix: str,
+    old: OwnerRecord,
+    claimant: Claimant,
+    take_over_from: str | None,
+    is_living: Callable[[Claimant], bool],
+) -> None:
+    """Raises `OwnershipConflict` unless a person has named the old owner, who is gone and of the claimant's
+    own namespace: naming it takes no right to what it has, so a tenant could take any other's."""
+    belongs = f"{prefix or 'the bucket'} belongs to {old.claimant} (stream {old.stream_id})"
+    if old.namespace != claimant.namespace:
+        raise OwnershipConflict(f"{belongs}, and a takeover stays in its namespace: use another prefix")
+    if str(old.claimant) != take_over_from:
+        raise OwnershipConflict(
+            f"{belongs}; if that one is gone for good, name it as the owner to take over from"
+        )
+    if is_living(old.claimant):
+        raise OwnershipConflict(f"{belongs}, which is still there: it is taken over when that one is deleted")
 
 
 async def _take_over(objects: ObjectStore, prefix: str, claimant: Claimant, old: OwnerRecord) -> OwnerRecord:
