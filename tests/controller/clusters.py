@@ -138,8 +138,9 @@ class ObjectsInMemory:
     async def hold(self, resource: AnyResource, *, held: bool) -> bool:
         return True
 
-    async def finalized(self, resource: AnyResource) -> None:
+    async def finalized(self, resource: AnyResource) -> bool:
         self.there.pop(key_of(resource), None)
+        return True
 
     def mark_deleted(self, key: ObjectKey) -> None:
         resource = self.there[key]

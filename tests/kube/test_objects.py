@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from controller.manifests import JOB, STREAM
 from kube.fake_api import FakeApi
+from pik.api.conditions import Reason
+from pik.api.kinds import AnyResource
 from pik.api.manifests import load_text
 from pik.cluster.errors import KubeUnavailable
 from pik.cluster.events import EventRecorder
 from pik.cluster.objects import FINALIZER, ClusterObjects
 from pik.cluster.paths import object_at
+from pik.controller.manager import Manager, Reconcilers
 from pik.controller.objects import ObjectKey
+from pik.controller.outcome import Done, Pass
+from pik.controller.queue import WorkQueue
 from pik.domain.instants import parse_instant
 from pik.memory.system import ManualClock, SeededEntropy
 
@@ -24,10 +30,13 @@ class World:
     def __init__(self) -> None:
         self.api = FakeApi()
         self.changed: list[ObjectKey] = []
+        self.objects = self.watched(self.changed.append)
+
+    def watched(self, changed: Callable[[ObjectKey], None]) -> ClusterObjects:
         recorder = EventRecorder(
             self.api, ManualClock(parse_instant("2026-03-01T12:00:00Z")), SeededEntropy(1), "me"
         )
-        self.objects = ClusterObjects(self.api, recorder, changed=self.changed.append)
+        return ClusterObjects(self.api, recorder, changed=changed)
 
     def apply(self, text: str = STREAM, **meta: Any) -> dict[str, Any]:
         """As somebody else does it: the watch has not told of it yet."""
@@ -141,8 +150,40 @@ async def test_a_finalizer_is_put_taken_and_leaves_others_alone() -> None:
     held = world.objects.find(KEY)
     assert held is not None
     assert await world.objects.hold(held, held=True)
-    await world.objects.finalized(held)
+    assert await world.objects.finalized(held)
     assert world.stored()["metadata"]["finalizers"] == ["others.dev/x"]
+
+
+async def test_what_is_changed_while_it_is_finalized_is_finalized_again() -> None:
+    """As by the annotation that lets a deletion go at once, while the deletion is at it."""
+    world = World()
+    deleted = {"finalizers": [FINALIZER], "deletionTimestamp": "2026-03-01T12:00:00Z"}
+    seen: list[Mapping[str, str]] = []
+
+    async def finalize(resource: AnyResource) -> Pass:
+        seen.append(resource.metadata.annotations)
+        if len(seen) == 1:
+            objects.seen(world.apply(**deleted, annotations={"some": "thing"}))
+        return Pass(resource.status, Done(Reason.PROVISIONED))
+
+    async def reconcile(resource: AnyResource) -> Pass:
+        raise AssertionError("it is being deleted")
+
+    async def forget(_: ObjectKey) -> None:
+        assert world.stored()["metadata"]["finalizers"] == []
+
+    clock, entropy = ManualClock(parse_instant("2026-03-01T12:00:00Z")), SeededEntropy(1)
+    queue = WorkQueue(clock)
+    reconcilers = Reconcilers(reconcile, lambda _: True, finalize, forget)
+    objects = world.watched(lambda key: manager.changed(key))
+    manager = Manager(objects, objects, reconcilers, queue, clock, entropy)
+    objects.seen(world.apply(**deleted))
+    while queue.has_due():
+        key = await queue.take()
+        await manager.one(key)
+        queue.done(key)
+    assert seen == [{}, {"some": "thing"}]
+    assert world.stored()["metadata"]["finalizers"] == []
 
 
 async def test_an_object_of_a_schema_that_is_not_understood_is_left_alone() -> None:

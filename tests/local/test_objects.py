@@ -8,8 +8,15 @@ import pytest
 
 from local.folders import STREAM, THINGS, Folder
 from pik.api.capture_stream import CaptureStream, CaptureStreamStatus
-from pik.controller.outcome import EventType, ObjectEvent
+from pik.api.conditions import Reason
+from pik.api.kinds import AnyResource
+from pik.controller.manager import Manager, Reconcilers
+from pik.controller.objects import ObjectKey
+from pik.controller.outcome import Done, EventType, ObjectEvent, Pass
+from pik.controller.queue import WorkQueue
+from pik.local.objects import FolderObjects
 from pik.local.state import Patch
+from pik.memory.system import SeededEntropy
 
 
 @pytest.fixture
@@ -128,6 +135,41 @@ async def test_a_manifest_that_is_gone_is_a_deletion_in_two_steps(folder: Folder
     await folder.objects.finalized(marked)
     assert found(folder).metadata.deletionTimestamp is None
     assert found(folder).metadata.uid != marked.metadata.uid
+
+
+async def test_a_manifest_that_is_back_before_its_object_is_gone_is_taken_up(folder: Folder) -> None:
+    path = folder.write(STREAM)
+    passes: list[str] = []
+
+    async def reconcile(resource: AnyResource) -> Pass:
+        passes.append("reconcile")
+        return Pass(resource.status, Done(Reason.PROVISIONED))
+
+    async def finalize(resource: AnyResource) -> Pass:
+        passes.append("finalize")
+        folder.write(STREAM)
+        return Pass(resource.status, Done(Reason.PROVISIONED))
+
+    async def forget(_: ObjectKey) -> None: ...
+
+    queue = WorkQueue(folder.clock)
+    objects = FolderObjects(
+        folder.state, folder.clock, SeededEntropy(1), changed=lambda key: manager.changed(key)
+    )
+    reconcilers = Reconcilers(reconcile, lambda _: True, finalize, forget)
+    manager = Manager(objects, objects, reconcilers, queue, folder.clock, SeededEntropy(2))
+
+    async def settle() -> None:
+        objects.sync()
+        while queue.has_due():
+            key = await queue.take()
+            await manager.one(key)
+            queue.done(key)
+
+    await settle()
+    path.unlink()
+    await settle()
+    assert passes == ["reconcile", "finalize", "reconcile"]
 
 
 def test_a_manifest_that_moves_to_another_file_is_the_same_object(folder: Folder) -> None:

@@ -144,11 +144,13 @@ class ClusterObjects:
         await self._set_finalizer(resource, held=held)
         return False
 
-    async def finalized(self, resource: AnyResource) -> None:
-        if FINALIZER in resource.metadata.finalizers:
-            await self._set_finalizer(resource, held=False)
+    async def finalized(self, resource: AnyResource) -> bool:
+        return FINALIZER not in resource.metadata.finalizers or await self._set_finalizer(
+            resource, held=False
+        )
 
-    async def _set_finalizer(self, resource: AnyResource, *, held: bool) -> None:
+    async def _set_finalizer(self, resource: AnyResource, *, held: bool) -> bool:
+        """Whether that is done, or there is nothing any more to do it to."""
         others = [name for name in resource.metadata.finalizers if name != FINALIZER]
         meta: dict[str, Any] = {
             "uid": resource.metadata.uid,
@@ -159,9 +161,11 @@ class ClusterObjects:
         try:
             await self._api.patch(object_at(key), {"metadata": meta}, fieldManager=_MANAGER)
         except KubeNotFound:
-            return
+            return True
         except KubeConflict:
             self._changed(key)  # the watch has brought, or will bring, what it is now
+            return False
+        return True
 
     async def _there(self, resource: AnyResource) -> Object | None:
         """The same object as it is now; None where it is gone, or another one of its name is there."""

@@ -91,6 +91,7 @@ class Manager:
 
     async def _pass(self, key: ObjectKey, resource: AnyResource | None) -> None:
         if resource is None:
+            self.queue.forget(key)  # first: one that comes back meanwhile is not lost
             await self._gone(key)
         elif resource.metadata.deletionTimestamp is not None:
             await self._finalize(resource)
@@ -124,9 +125,10 @@ class Manager:
         if isinstance(result.outcome, Done):
             if result.events:
                 await self.writer.record(resource, result.events)
-            await self.writer.finalized(resource)
-            self.observer.passed(resource, resource.status, result.outcome)
-            await self._gone(key)
+            self.queue.forget(key)  # first: a change, or one that comes back, is not lost
+            if await self.writer.finalized(resource):
+                self.observer.passed(resource, resource.status, result.outcome)
+                await self._gone(key)
             return
         self._failures[key] += 1
         settlement = self._settle(resource, result)
@@ -150,7 +152,6 @@ class Manager:
             )
 
     async def _gone(self, key: ObjectKey) -> None:
-        self.queue.forget(key)  # first: one that comes back meanwhile is not lost
         await self.reconcilers.forget(key)
         self.outcomes.pop(key, None)
         self._failures.pop(key, None)

@@ -53,6 +53,7 @@ class ObjectWriter(Protocol):
         changed object comes back as a change."""
         ...
 
-    async def finalized(self, resource: AnyResource) -> None:
-        """The object's deletion has been prepared: it may go."""
+    async def finalized(self, resource: AnyResource) -> bool:
+        """The object's deletion has been prepared: it may go. False: it was changed meanwhile, and comes back
+        as a change."""
         ...

@@ -118,13 +118,14 @@ class FolderObjects:
     async def hold(self, resource: AnyResource, *, held: bool) -> bool:  # noqa: ARG002
         return True  # every object of a folder waits for `finalized`
 
-    async def finalized(self, resource: AnyResource) -> None:
+    async def finalized(self, resource: AnyResource) -> bool:
         record = self._same(resource)
         if record is not None:
             self._state.remove(record.key)
             del self._records[record.key]
             self._typed.pop(record.key, None)
             self.sync()  # its manifest may be back
+        return True
 
     # one object
 
