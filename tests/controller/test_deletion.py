@@ -168,6 +168,19 @@ async def test_a_file_that_looks_like_an_owners_record_owns_nothing(cluster: Clu
     assert "shared" not in cluster.account.bucket_settings
 
 
+async def test_a_deletion_ends_where_the_owners_record_cannot_be_read(cluster: Cluster) -> None:
+    key = await ready(cluster, SHARED)
+    store = cluster.cloud.objects("shared", cluster.objects.there[key].spec.storage)  # type: ignore[union-attr]
+    kept = await store.read("some/owner.json")
+    await store.replace("some/owner.json", b"{}", kept.etag)
+    cluster.delete(key)
+    await cluster.settle()
+    assert "some/owner.json does not say whose some/ is" in message(cluster, key)
+    await until_gone(cluster, key)
+    assert "shared" in cluster.account.bucket_settings
+    assert len(abandoned(cluster)) == 1
+
+
 async def test_a_bucket_that_somebody_made_anew_is_not_ours(cluster: Cluster) -> None:
     key = await ready(cluster, SHARED)
     cluster.account.drop_bucket("shared")

@@ -57,6 +57,17 @@ async def test_a_second_owner_is_told_who_the_first_is(store: MemoryObjectStore)
         await claim(store, "p/", THERE, SeededEntropy(2), take_over_from="elsewhere/team/flights")
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"name": "\xff"}', b""])
+async def test_a_record_that_cannot_be_read_is_told_apart_from_none(
+    store: MemoryObjectStore, body: bytes
+) -> None:
+    await store.create("p/owner.json", body)
+    with pytest.raises(Unusable, match=r"p/owner\.json does not say whose p/ is"):
+        await read_owner(store, "p/")
+    with pytest.raises(Unusable):
+        await claim(store, "p/", HERE, SeededEntropy(1), take_over_from=str(THERE))
+
+
 async def test_another_namespaces_stream_is_not_taken_over_by_naming_it(store: MemoryObjectStore) -> None:
     old = await claim(store, "p/", HERE, SeededEntropy(1))
     for cluster in ("here", "there"):

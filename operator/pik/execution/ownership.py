@@ -40,12 +40,12 @@ class OwnerRecord(msgspec.Struct, frozen=True):
 
 
 async def read_owner(objects: ObjectStore, prefix: str) -> OwnerRecord | None:
-    """The owner record under the prefix (empty, or ending with `/`)."""
+    """The owner record under the prefix (empty, or ending with `/`). Raises `Unusable` for what is none."""
     try:
         stored = await objects.read(owner_key(prefix))
     except NoSuchObject:
         return None
-    return msgspec.json.decode(stored.body, type=OwnerRecord)
+    return _decoded(prefix, stored.body)
 
 
 async def owners(objects: ObjectStore) -> AsyncIterator[tuple[str, OwnerRecord]]:
@@ -56,7 +56,7 @@ async def owners(objects: ObjectStore) -> AsyncIterator[tuple[str, OwnerRecord]]
             continue
         try:
             record = await read_owner(objects, prefix)
-        except msgspec.DecodeError:
+        except Unusable:
             continue  # somebody's own file of this name
         if record is not None:
             yield prefix, record
@@ -79,7 +79,7 @@ async def claim(
     whether an owner is known to be still there, and so to have the prefix still.
 
     Raises `OwnershipConflict` where another owns it, `DataLost` where the record of a known stream is gone or
-    is another's, `Unusable` where there is no record and yet something lies there.
+    is another's, `Unusable` where there is no record and yet something lies there, or what is none.
     """
     record = await read_owner(objects, prefix)
     if record is None:
@@ -160,7 +160,7 @@ async def _take_over(objects: ObjectStore, prefix: str, claimant: Claimant, old:
     key = owner_key(prefix)
     stored = await objects.read(key)
     new = OwnerRecord(old.stream_id, claimant.cluster, claimant.namespace, claimant.name, old.epoch + 1)
-    if msgspec.json.decode(stored.body, type=OwnerRecord) != old:
+    if _decoded(prefix, stored.body) != old:
         raise OwnershipConflict(f"the owner of {prefix or 'the bucket'} is changing")
     try:
         await objects.replace(key, msgspec.json.encode(new), stored.etag)
@@ -168,3 +168,13 @@ async def _take_over(objects: ObjectStore, prefix: str, claimant: Claimant, old:
         if await read_owner(objects, prefix) != new:  # else it was us, by a call whose answer was lost
             raise OwnershipConflict(f"the owner of {prefix or 'the bucket'} has changed") from error
     return new
+
+
+def _decoded(prefix: str, body: bytes) -> OwnerRecord:
+    try:
+        return msgspec.json.decode(body, type=OwnerRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unusable(
+            f"{owner_key(prefix)} does not say whose {prefix or 'the bucket'} is ({error}): "
+            "bring back the version of it that did"
+        ) from error

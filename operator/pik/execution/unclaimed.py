@@ -80,8 +80,10 @@ async def _held(objects: ObjectStore, prefix: str) -> Held | None:
     try:
         stored = await objects.read(owner_key(prefix))
         record = msgspec.json.decode(stored.body, type=OwnerRecord)
-    except (NoSuchObject, NoSuchBucket, msgspec.DecodeError):  # or somebody's own file of this name
+    except (NoSuchObject, NoSuchBucket):
         return None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # somebody's own file of this name
     return Held(prefix, record.stream_id, str(record.claimant), stored.last_modified)
 
 
