@@ -170,6 +170,66 @@ async def test_a_change_of_the_spec_is_no_drift(cluster: Cluster) -> None:
     assert cluster.account.bucket_settings[cluster.status(key).storage.bucket].tags["a"] == "b"
 
 
+@pytest.mark.parametrize("policy", ["Report", "Repair"])
+@pytest.mark.parametrize("refused", ["provisioner.table", "provisioner.apply"])
+async def test_what_was_refused_at_first_is_no_drift(cluster: Cluster, policy: str, refused: str) -> None:
+    """Also when AWS was away in between."""
+    failing: list[str] = [refused]
+    error: PikError = Denied("may not")
+    if refused == "provisioner.apply":  # of a table, where the bucket is there
+        await ready(cluster)
+        cluster.account.drop_table(next(iter(cluster.account.table_settings)))
+        cluster.delete(ObjectKey("CaptureStream", "default", "things"))
+        await cluster.settle()
+    cluster.cloud.fault = lambda call: error if call in failing else None
+    key = cluster.apply(with_spec(f"driftPolicy: {policy}"))
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "AWSRefused")
+    failing, error = ["provisioner.bucket"], Unavailable("away")
+    await cluster.advance(70)
+    assert cluster.condition(key, "StorageReady") == ("Unknown", "AWSUnavailable")
+    cluster.cloud.fault = lambda _: None
+    await cluster.advance(130)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert cluster.status(key).drift == ()
+    assert not [one for _, one in cluster.objects.events if one.reason.startswith("Drift")]
+
+
+@pytest.mark.parametrize("policy", ["Report", "Repair"])
+@pytest.mark.parametrize(
+    "change", ["{prefix: some, tags: {a: b}}", "{prefix: some, retentionDays: 3, deletionPolicy: Delete}"]
+)
+async def test_a_change_of_the_spec_that_was_refused_at_first_is_no_drift(
+    cluster: Cluster, policy: str, change: str
+) -> None:
+    key = await ready(cluster, with_spec(f"driftPolicy: {policy}"))
+    cluster.cloud.fault = lambda call: Denied("may not") if call == "provisioner.apply" else None
+    cluster.apply(with_spec(f"driftPolicy: {policy}").replace("{prefix: some}", change))
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "AWSRefused")
+    assert cluster.status(key).observedGeneration == 2
+    cluster.cloud.fault = lambda _: None
+    await cluster.advance(70)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert cluster.status(key).drift == ()
+
+
+async def test_drift_that_is_found_after_an_outage_is_drift_all_the_same(cluster: Cluster) -> None:
+    key = await ready(cluster, with_spec("driftPolicy: Report"))
+    bucket = cluster.status(key).storage.bucket
+    cluster.cloud.fault = lambda _: Unavailable("away")
+    await cluster.advance(70)
+    assert cluster.condition(key, "StorageReady") == ("Unknown", "AWSUnavailable")
+    settings = cluster.account.bucket_settings
+    settings[bucket] = msgspec.structs.replace(settings[bucket], versioning=False)
+    cluster.account.drop_table(cluster.status(key).index.table)
+    cluster.cloud.fault = lambda _: None
+    await cluster.advance(61)
+    assert cluster.condition(key, "Stalled") == ("True", "DriftReported")
+    assert {one.field for one in cluster.status(key).drift} == {"versioning", "table"}
+    assert not settings[bucket].versioning
+
+
 async def test_a_deleted_table_is_rebuilt_from_raw(cluster: Cluster) -> None:
     key = await ready(cluster)
     await cluster.ingest(key, events(5))

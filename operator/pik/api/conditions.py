@@ -284,7 +284,7 @@ def with_condition(
     reason: Reason,
     message: str,
     *,
-    generation: int,
+    generation: int | None,
     now: Instant,
 ) -> tuple[StatusCondition, ...]:
     """The conditions with this one set, in the order of ConditionType. `status` None is Unknown.

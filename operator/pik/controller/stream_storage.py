@@ -9,7 +9,7 @@ from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType, is_true
 from pik.controller.naming import claimant_of, names_of
 from pik.controller.objects import ObjectKey
-from pik.controller.told import Drifted
+from pik.controller.told import Drifted, carried_out
 from pik.controller.world import World
 from pik.execution.ownership import Claimant, OwnerRecord, claim, read_owner
 from pik.planning.storage import (
@@ -65,7 +65,7 @@ async def bucket_of(resource: CaptureStream, world: World) -> Bucket:
             is_living=lambda owner: _is_there_with(owner, names, world),
         )
 
-    settled = is_settled(resource)
+    settled = _is_settled(resource, ConditionType.STORAGE_READY)
     found_right = settled and is_true(status.conditions, ConditionType.STORAGE_READY)
     there = await provisioner.bucket(names.bucket, whole=not found_right)
     owner = None
@@ -88,12 +88,13 @@ async def table_of(resource: CaptureStream, world: World, owner: OwnerRecord) ->
     names = names_of(resource, world)
     name = table_name(spec, names.name, owner.stream_id)
     provisioner = world.cloud.of(resource).provisioner(spec.storage.region)
+    settled = _is_settled(resource, ConditionType.INDEX_READY)
     observed = await provisioner.table(name)
     differences = table_differences(spec, names, name, owner.stream_id, observed)
     if observed is None:
-        wanted = plan(spec, differences[:1], settled=is_settled(resource))
+        wanted = plan(spec, differences[:1], settled=settled)
         return Table(name, True, None, wanted.drift)
-    wanted = plan(spec, differences, settled=is_settled(resource))
+    wanted = plan(spec, differences, settled=settled)
     for action in wanted.actions:
         await provisioner.apply(action)
     return Table(name, False, longer_retention(spec, name, observed), wanted.drift)
@@ -108,12 +109,9 @@ async def ensure_table(resource: CaptureStream, world: World, stream_id: str, na
         await provisioner.apply(difference.action)
 
 
-def is_settled(resource: CaptureStream) -> bool:
-    """Whether this spec was carried out before."""
-    return (
-        resource.status.streamID is not None
-        and resource.status.observedGeneration == resource.metadata.generation
-    )
+def _is_settled(resource: CaptureStream, part: ConditionType) -> bool:
+    """Whether this spec was carried out before, so that what differs from it was changed by somebody else."""
+    return carried_out(resource.status, part) == resource.metadata.generation
 
 
 def _is_there_with(owner: Claimant, names: Names, world: World) -> bool:

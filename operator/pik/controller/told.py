@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from pik.api.capture_stream import CaptureStream, CaptureStreamStatus, Drift, DriftAction
 from pik.api.common import StatusCondition
-from pik.api.conditions import REASONS, ConditionType, Reason, with_condition
+from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition
 from pik.controller.faults import STALLED_AGAIN
 from pik.controller.outcome import EventType, ObjectEvent, Stalled
 from pik.domain.instants import Instant
 from pik.planning.storage import Difference
 
 _MAX_DRIFT = 10
+_CARRIED_OUT = (ConditionType.STORAGE_READY, ConditionType.INDEX_READY)
 
 Drifted = Sequence[tuple[Difference, DriftAction]]
 """What somebody else has changed, and what becomes of it."""
@@ -30,19 +31,29 @@ class Told:
     def condition(self, kind: ConditionType, status: bool | None, reason: Reason, message: str = "") -> Told:
         if reason not in REASONS[CaptureStream.KIND][kind]:
             status, reason = None, Reason.UNKNOWN
+        generation: int | None = self.generation
+        if kind in _CARRIED_OUT and not status:
+            generation = carried_out(self.status, kind)
         conditions: tuple[StatusCondition, ...] = with_condition(
             self.status.conditions,
             kind,
             status,
             reason,
             message or reason.meaning,
-            generation=self.generation,
+            generation=generation,
             now=self.now,
         )
         return self.having(conditions=conditions)
 
     def having(self, **fields: object) -> Told:
         return Told(self.status.model_copy(update=fields), self.generation, self.now)
+
+
+def carried_out(status: CaptureStreamStatus, part: ConditionType) -> int | None:
+    """The newest generation as of which storage or index were as the spec wants them; None: they never were.
+    Their condition keeps it while they are not, since what was refused or interrupted is not drift."""
+    known = condition_of(status.conditions, part)
+    return None if known is None else known.observedGeneration
 
 
 def with_drift(status: CaptureStreamStatus, found: Drifted, now: Instant) -> tuple[Drift, ...]:
