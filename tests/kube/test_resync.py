@@ -60,3 +60,31 @@ async def test_a_generation_that_never_comes_ends_the_process() -> None:
     world.apply(generation=2)
     with pytest.raises(WatchBroken, match="CaptureStream default/things"):
         await resync(world).look()
+
+
+async def test_a_re_creation_that_never_comes_ends_the_process() -> None:
+    """Its generation is lower than that of the object which had its name."""
+    world = World()
+    kinds_listed(world)
+    world.objects.seen(world.apply(uid="one", generation=5))
+    world.apply(uid="two", generation=1)
+    with pytest.raises(WatchBroken, match="CaptureStream default/things"):
+        await resync(world).look()
+
+
+async def test_a_watch_that_is_ahead_of_a_list_is_left_alone() -> None:
+    """An object is made anew while the list is on its way."""
+    world = World()
+    kinds_listed(world)
+    world.objects.seen(world.apply(uid="one"))
+    answered = world.api.get
+
+    async def get(path: str, **query: str) -> dict[str, object]:
+        page = await answered(path, **query)
+        if world.objects.uid(KEY) == "one":
+            world.objects.seen(world.apply(uid="two"))
+        return page
+
+    world.api.get = get  # type: ignore[method-assign]
+    await resync(world).look()
+    assert world.objects.uid(KEY) == "two"

@@ -66,28 +66,31 @@ class Resync:
         """Raises `WatchBroken`, and what `Api` does."""
         known = {key: self._objects.uid(key) for key in self._objects.keys()}  # noqa: SIM118 - no mapping
         listed = {key_of_manifest(given): given for given in await self._listed()}
-        behind = {
-            key: _generation(given)
-            for key, given in listed.items()
-            if (self._objects.generation(key) or 0) < _generation(given)
-        }
+        behind = [key for key, given in listed.items() if self._is_behind(key, given)]
         for key, uid in known.items():
             if key not in listed and uid is not None:
                 self._forget(key, uid)
         if not behind:
             return
         await self._clock.sleep(self._patience)
-        still = [key for key, generation in behind.items() if self._is_behind(key, generation)]
+        # what is another object by now was brought by the watch, and may be newer than the list
+        still = [
+            key
+            for key in behind
+            if self._objects.uid(key) == known.get(key) and self._is_behind(key, listed[key])
+        ]
         if still:
-            there = {key_of_manifest(given) for given in await self._listed()}
-            still = [key for key in still if key in there]
+            there = {key_of_manifest(given): given for given in await self._listed()}
+            still = [key for key in still if key in there and self._is_behind(key, there[key])]
         if still:
             raise WatchBroken(
                 f"{len(still)} objects changed and the watch did not say so, {still[0]} for one"
             )
 
-    def _is_behind(self, key: ObjectKey, generation: int) -> bool:
-        return (self._objects.generation(key) or 0) < generation
+    def _is_behind(self, key: ObjectKey, given: Object) -> bool:
+        """Whether another object than this, or an older generation of it, is known."""
+        another = self._objects.uid(key) != given["metadata"]["uid"]
+        return another or (self._objects.generation(key) or 0) < _generation(given)
 
     def _forget(self, key: ObjectKey, uid: str) -> None:
         meta = {"namespace": key.namespace, "name": key.name, "uid": uid}
