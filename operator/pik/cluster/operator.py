@@ -51,7 +51,6 @@ from pik.gateway.server import serving
 log = logging.getLogger(__name__)
 
 _CONNECTIONS = 8  # to the API server
-_LOOK_UP = 0.05  # seconds between two looks at whether the streams have been taken up
 
 
 @dataclass(slots=True)
@@ -97,20 +96,7 @@ class Operator:
         for informer in self.informers:
             self.parts.append(group.create_task(informer.run(), name="informer"))
         self.parts.append(group.create_task(self.manager.run(self.settings.workers), name="workers"))
-        await self._begin()
-
-    async def _begin(self) -> None:
-        """Takes up what was there before: the streams first, so that nothing that was done is found waiting
-        for its stream again."""
-        known = self.objects.keys()
-        streams = [key for key in known if key.kind == CaptureStream.KIND]
-        for key in streams:
-            self.manager.queue.add(key)
-        while any(key not in self.manager.outcomes and self.objects.find(key) for key in streams):
-            await self.manager.clock.sleep(_LOOK_UP)
-        for key in known:
-            if key not in streams:
-                self.manager.queue.add(key)
+        await self.manager.take_up(CaptureStream.KIND)
 
 
 @asynccontextmanager

@@ -20,6 +20,8 @@ from pik.ports.system import Clock, Entropy
 
 log = logging.getLogger(__name__)
 
+_LOOK_UP = 0.05  # seconds between two looks at whether what comes first has been taken up
+
 Reconcile = Callable[[AnyResource], Awaitable[Pass]]
 Finalize = Callable[[AnyResource], Awaitable[Pass]]
 
@@ -62,6 +64,26 @@ class Manager:
         for waiting in sorted(self._waiting.pop(key, ())):
             self.queue.add(waiting)
 
+    async def take_up(self, first: str) -> None:
+        """What was there before: objects of the kind `first`, and when a pass has been over each the others,
+        so that nothing that was done is found waiting again for what it refers to."""
+        known = self.objects.keys()
+        before = [key for key in known if key.kind == first]
+        for key in before:
+            self.queue.add(key)
+        while any(self._is_untried(key) for key in before):
+            await self.clock.sleep(_LOOK_UP)
+        for key in known:
+            if key.kind != first:
+                self.queue.add(key)
+
+    def _is_untried(self, key: ObjectKey) -> bool:
+        if key in self.outcomes:
+            return False
+        resource = self.objects.find(key)
+        # one that goes leaves no outcome behind, and may stay for somebody else's finalizer
+        return resource is not None and resource.metadata.deletionTimestamp is None
+
     async def run(self, workers: int) -> None:
         """Works until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -85,6 +107,8 @@ class Manager:
             except PikError as error:
                 # what was found out could not be written: the pass is done again
                 self._failures[key] += 1
+                if resource is not None:  # it has been tried, and nobody needs to wait for it
+                    self.outcomes.setdefault(key, outcome_of(error, key.kind))
                 self.observer.unwritten(key)
                 log.warning("%s: what a pass found could not be written: %s", key, error)
                 self.queue.add_after(key, self.backoff.wait(self._failures[key], self._part()))

@@ -182,27 +182,13 @@ async def local_mode(
         state.set_up(Up(os.getpid(), gateway, access.endpoint_url, access.region))
         _look(mode, teller)
         parts = [
-            asyncio.create_task(_begin(mode), name=_BEGIN),
+            asyncio.create_task(manager.take_up(CaptureStream.KIND), name=_BEGIN),
             asyncio.create_task(manager.run(settings.workers), name="manager"),
             asyncio.create_task(_watch(mode, state, settings, teller), name="watch"),
         ]
         mode._parts.extend(parts)
         stack.push_async_callback(_cancelled, parts)
         yield mode
-
-
-async def _begin(mode: LocalMode) -> None:
-    """Takes up what was there before: the streams first, so that nothing that was done is found waiting for
-    its stream again."""
-    known = mode.objects.keys()
-    streams = [key for key in known if key.kind == CaptureStream.KIND]
-    for key in streams:
-        mode.manager.queue.add(key)
-    while any(key not in mode.manager.outcomes and mode.objects.find(key) for key in streams):
-        await mode.manager.clock.sleep(_LOOK_UP)
-    for key in known:
-        if key not in streams:
-            mode.manager.queue.add(key)
 
 
 def _look(mode: LocalMode, teller: Teller) -> None:
