@@ -46,7 +46,7 @@ spec:
 """
 THINGS = ObjectKey("CaptureStream", "default", "things")
 QUICK = UpSettings(timing=Timing(resync=0.5, counters=0.5, seals=0.5, orphans=5.0, rebuild=1.0, settle=0.0))
-PATIENCE = 60.0
+PATIENCE = 120.0  # twice as long as a rebuild that was cut off holds up the next
 
 
 def events(count: int) -> bytes:
