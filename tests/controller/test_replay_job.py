@@ -118,6 +118,18 @@ async def test_another_run_key_is_another_run(cluster: Cluster) -> None:
     assert len(cluster.cloud.target.received) == 12
 
 
+@pytest.mark.parametrize("stale", ["Send", "Skip", "Fail"])
+async def test_a_key_that_changes_while_the_plan_is_made_is_one_run(cluster: Cluster, stale: str) -> None:
+    await stream(cluster)
+    key = cluster.apply(job(f"onStale: {stale}"))
+    await cluster.manager.one(key)  # the plan of run 1 is begun
+    cluster.apply(job(f"onStale: {stale}", 'runKey: "2"'))
+    await cluster.settle()
+    assert state(cluster, key) == "Succeeded"
+    assert cluster.status(key).run.key == "2"
+    assert len(cluster.cloud.target.received) == 6
+
+
 async def test_a_started_run_is_frozen_and_its_record_knows_its_spec(cluster: Cluster) -> None:
     await stream(cluster)
     key = cluster.apply(job())

@@ -242,6 +242,13 @@ async def test_a_run_key_belongs_to_one_spec(tmp_path: Path) -> None:
         await begin(made.stream, selector, spec(shards=2))
 
 
+async def test_a_plan_begins_no_run_of_another_key(tmp_path: Path) -> None:
+    made = await world(tmp_path)
+    plan = await begin(made.stream, ListSelector(EVENTS), spec())
+    with pytest.raises(RunKeyConflict, match="is not of run '2'"):
+        await begin_run(made.stream, plan, namespace="tests", name="again", run_key="2", approved_by=None)
+
+
 async def test_the_record_is_found_by_who_lost_the_answer_of_its_creation(tmp_path: Path) -> None:
     made = await world(tmp_path)
     plan = await begin(made.stream, ListSelector(EVENTS), spec())

@@ -322,7 +322,8 @@ async def _made_plan(job: _Job) -> ReplayPlan | None:
         snapshot = await take_snapshot(stream, now=job.world.clock.now())
         return await dry_run(stream, snapshot, job.spec, job.run_id, selector_of(stream, job.world.memory))
 
-    made = job.world.background.poll(job.key, _PLAN, job.spec.digest, make)
+    # the digest is of the spec without its runKey: with another key it is the plan of another run
+    made = job.world.background.poll(job.key, _PLAN, f"{job.run_id} {job.spec.digest}", make)
     return None if made is None else made.value
 
 

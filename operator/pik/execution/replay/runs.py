@@ -12,6 +12,7 @@ from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan, verify_plan
 from pik.planning.replay.records import End, RunKeys, RunRecord
+from pik.planning.replay.spec import run_id as identity_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -67,9 +68,11 @@ async def begin_run(
     """The run's record, created now or found: whoever applies the job again finds the run that was.
 
     Only to be called for a plan that nothing refuses (planning.replay.policy). Raises `RunKeyConflict` where
-    the record that is there is of another spec, and `OwnershipConflict` where another cluster has taken the
-    stream over.
+    the plan is of another run than these words name, or the record that is there is of another spec, and
+    `OwnershipConflict` where another cluster has taken the stream over.
     """
+    if plan.run_id != identity_of(plan.stream_id, namespace, name, run_key):
+        raise RunKeyConflict(f"plan {plan.hash} is not of run {run_key!r} of {namespace}/{name}")
     await until_answered(stream.clock, PATIENCE, lambda: check_epoch(stream))
     record = RunRecord(
         run_id=plan.run_id,
