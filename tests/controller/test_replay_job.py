@@ -13,7 +13,7 @@ from pik.api.violations import InvalidManifest
 from pik.controller.objects import ObjectKey
 from pik.domain.errors import TargetForbidden, Unavailable
 from pik.domain.intake import IntakeRules, Said, assemble
-from pik.memory.sink import DELIVERED
+from pik.memory.sink import DELIVERED, accept
 from pik.ports.sinks import Delivery, Disposition, Message
 
 RUN = JOB + "  mode: Run\n"
@@ -281,6 +281,29 @@ async def test_a_run_is_held_at_a_checkpoint_and_goes_on(cluster: Cluster, hold:
     await cluster.advance(1_000)
     assert len(cluster.cloud.target.received) == 100
     cluster.apply(job())
+    await cluster.settle()
+    assert state(cluster, key) == "Succeeded"
+    assert len(cluster.cloud.target.received) == 250
+
+
+async def test_a_run_stops_where_the_streams_owner_does_not_allow_it_any_more(cluster: Cluster) -> None:
+    things = await stream(cluster, STREAM + "  access: {from: All}\n", count=0)
+    await cluster.ingest(things, events(250))
+
+    async def answer(message: Message) -> Delivery:
+        if len(cluster.cloud.target.received) == 0:
+            cluster.apply(STREAM)
+            await cluster.manager.one(ObjectKey("ReplayJob", "other", "again"))
+        return DELIVERED
+
+    cluster.cloud.answer = answer
+    elsewhere = job().replace("{name: again}", "{name: again, namespace: other}")
+    key = cluster.apply(elsewhere.replace("{name: things}", "{name: things, namespace: default}"))
+    await cluster.settle()
+    assert cluster.condition(key, "Stalled") == ("True", "AccessDenied")
+    assert len(cluster.cloud.target.received) == 100  # the chunk that it had begun
+    cluster.cloud.answer = accept
+    cluster.apply(STREAM + "  access: {from: All}\n")
     await cluster.settle()
     assert state(cluster, key) == "Succeeded"
     assert len(cluster.cloud.target.received) == 250

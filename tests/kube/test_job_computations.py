@@ -182,6 +182,19 @@ async def test_suspended_and_gone_no_pod_computes(cluster: JobCluster) -> None:
     assert cluster.api.jobs() == []
 
 
+async def test_nothing_is_computed_for_whom_the_streams_owner_does_not_allow_it_any_more(
+    cluster: JobCluster,
+) -> None:
+    cluster.apply(STREAM + "  access: {from: All}\n")
+    moved = VERSION.replace("{name: total}", "{name: total, namespace: other}")
+    key = await applied(cluster, moved.replace("{name: things}", "{name: things, namespace: default}"))
+    assert len(cluster.api.jobs("other")) == 1
+    cluster.apply(STREAM)
+    await cluster.advance(11)
+    assert cluster.condition(key, "Stalled") == ("True", "AccessDenied")
+    assert all("deletionTimestamp" in job["metadata"] for job in cluster.api.jobs("other"))
+
+
 async def test_a_pod_that_cannot_start_is_said(cluster: JobCluster) -> None:
     key = await applied(cluster, VERSION)
     job = cluster.api.job()

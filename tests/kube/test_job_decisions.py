@@ -19,6 +19,7 @@ from pik.cluster.jobs.decide import (
     Suspend,
     decide,
     due_in,
+    halts,
 )
 from pik.cluster.jobs.manifests import Wanted
 from pik.cluster.jobs.seen import Job, JobState, Pod, job_of, newest, pod_of
@@ -70,6 +71,7 @@ QUEUED = replace(JOB, queued=True)
 WAITING = replace(QUEUED, suspended=True)
 FEWER = replace(JOB, parallelism=1)
 UNLIKE = replace(JOB, digest="d0")
+UNLIKE_PAUSED = replace(PAUSED, digest="d0")
 DONE = replace(JOB, state=JobState.SUCCEEDED, ended=NOW)
 LOST = replace(JOB, state=JobState.FAILED, ended=NOW)
 LOST_BEFORE = replace(LOST, digest="d0")
@@ -79,54 +81,54 @@ OTHER_RUN = replace(JOB, run="b" * 16)
 
 
 @pytest.mark.parametrize(
-    ("jobs", "held", "action"),
+    ("jobs", "action"),
     [
-        pytest.param([], False, Create(1), id="none: the first"),
-        pytest.param([], True, Idle(), id="none, held"),
-        pytest.param([JOB], False, Leave(JOB), id="it goes on"),
-        pytest.param([GOING], False, Idle(leaving=True), id="an earlier one is stopping: it is waited for"),
-        pytest.param([GOING], True, Idle(leaving=True), id="an earlier one is stopping, held"),
-        pytest.param([replace(GOING, attempt=7), SECOND], False, Leave(SECOND), id="it goes on beside one"),
-        pytest.param([JOB, SECOND], False, Remove((JOB,)), id="only the last attempt stays"),
-        pytest.param([LOST, SECOND], False, Remove((LOST,)), id="also where the earlier has ended"),
-        pytest.param([JOB], True, Suspend(JOB), id="held: suspended"),
-        pytest.param([PAUSED], True, Idle(), id="held already"),
-        pytest.param([PAUSED], False, Resume(PAUSED), id="no longer held"),
-        pytest.param([QUEUED], False, Leave(QUEUED), id="a queue has let it go"),
-        pytest.param([WAITING], False, Queue(WAITING), id="a queue holds it: it is never unsuspended"),
-        pytest.param([QUEUED], True, Remove((QUEUED,)), id="held, of a queue: the queue would let it go"),
-        pytest.param([WAITING], True, Remove((WAITING,)), id="held, and held by a queue"),
-        pytest.param([FEWER], False, Resize(FEWER, 2), id="resized"),
+        pytest.param([], Create(1), id="none: the first"),
+        pytest.param([JOB], Leave(JOB), id="it goes on"),
+        pytest.param([GOING], Idle(), id="an earlier one is stopping: it is waited for"),
+        pytest.param([replace(GOING, attempt=7), SECOND], Leave(SECOND), id="it goes on beside one"),
+        pytest.param([JOB, SECOND], Remove((JOB,)), id="only the last attempt stays"),
+        pytest.param([LOST, SECOND], Remove((LOST,)), id="also where the earlier has ended"),
+        pytest.param([PAUSED], Resume(PAUSED), id="no longer held"),
+        pytest.param([QUEUED], Leave(QUEUED), id="a queue has let it go"),
+        pytest.param([WAITING], Queue(WAITING), id="a queue holds it: it is never unsuspended"),
+        pytest.param([FEWER], Resize(FEWER, 2), id="resized"),
         pytest.param(
             [replace(QUEUED, parallelism=1)],
-            False,
             Remove((replace(QUEUED, parallelism=1),)),
             id="a queue has counted its pods",
         ),
-        pytest.param([UNLIKE], False, Remove((UNLIKE,)), id="changed"),
-        pytest.param([replace(PAUSED, digest="d0")], True, Idle(), id="changed while it is held"),
-        pytest.param(
-            [replace(PAUSED, digest="d0")], False, Remove((replace(PAUSED, digest="d0"),)), id="and then not"
-        ),
-        pytest.param([replace(JOB, image="pik:0")], False, Leave(replace(JOB, image="pik:0")), id="upgrade"),
-        pytest.param(
-            [replace(JOB, owner="uid-0")], False, Remove((replace(JOB, owner="uid-0"),)), id="forced"
-        ),
-        pytest.param([ORPHAN], True, Remove((ORPHAN,)), id="orphaned"),
-        pytest.param(
-            [replace(JOB, run="b" * 16)], False, Remove((replace(JOB, run="b" * 16),)), id="run key"
-        ),
-        pytest.param([DONE], False, Ended(DONE), id="all shards are done"),
-        pytest.param([LOST], False, Ended(LOST), id="it failed"),
-        pytest.param(
-            [replace(LOST, digest="d0")], False, Ended(replace(LOST, digest="d0")), id="its end first"
-        ),
-        pytest.param([DONE], True, Idle(), id="held when it was done"),
+        pytest.param([UNLIKE], Remove((UNLIKE,)), id="changed"),
+        pytest.param([UNLIKE_PAUSED], Remove((UNLIKE_PAUSED,)), id="changed while it was held"),
+        pytest.param([replace(JOB, image="pik:0")], Leave(replace(JOB, image="pik:0")), id="upgrade"),
+        pytest.param([FORMER], Remove((FORMER,)), id="forced"),
+        pytest.param([ORPHAN], Remove((ORPHAN,)), id="orphaned"),
+        pytest.param([OTHER_RUN], Remove((OTHER_RUN,)), id="run key"),
+        pytest.param([DONE], Ended(DONE), id="all shards are done"),
+        pytest.param([LOST], Ended(LOST), id="it failed"),
+        pytest.param([LOST_BEFORE], Ended(LOST_BEFORE), id="its end first"),
     ],
 )
-def test_one_thing_a_pass(jobs: list[Job], held: bool, action: Action) -> None:
-    assert decide(jobs, WANTED, held=held) == action
-    assert decide(jobs[::-1], WANTED, held=held) == action
+def test_one_thing_a_pass(jobs: list[Job], action: Action) -> None:
+    assert decide(jobs, WANTED) == action
+    assert decide(jobs[::-1], WANTED) == action
+
+
+@pytest.mark.parametrize(
+    ("jobs", "actions"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([JOB], [Suspend(JOB)], id="suspended"),
+        pytest.param([PAUSED], [], id="held already"),
+        pytest.param([GOING], [], id="stopping"),
+        pytest.param([DONE, LOST], [], id="ended"),
+        pytest.param([FORMER, JOB], [Suspend(FORMER), Suspend(JOB)], id="whatever it was made for"),
+        pytest.param([QUEUED, WAITING], [Remove((QUEUED, WAITING))], id="a queue would let it go"),
+        pytest.param([OTHER_RUN, QUEUED], [Suspend(OTHER_RUN), Remove((QUEUED,))], id="one of each"),
+    ],
+)
+def test_what_holds_all_of_an_object(jobs: list[Job], actions: list[Suspend | Remove]) -> None:
+    assert halts(jobs) == actions
 
 
 def after(seconds: float) -> Instant:

@@ -141,6 +141,65 @@ async def test_held_and_gone_on_with(cluster: JobCluster) -> None:
     assert len(cluster.cloud.target.received) == 6
 
 
+THINGS = ObjectKey("CaptureStream", "default", "things")
+ELSEWHERE = RUN.replace("{name: again}", "{name: again, namespace: other}").replace(
+    "streamRef: {name: things}", "streamRef: {name: things, namespace: default}"
+)
+
+
+async def without_stream(cluster: JobCluster, how: str) -> None:
+    if how == "deleted":
+        cluster.delete(THINGS)
+    else:
+        cluster.opened(THINGS).whole = False
+    await cluster.settle()
+
+
+@pytest.mark.parametrize("how", ["deleted", "not ready"])
+@pytest.mark.parametrize("hold", ["suspend: true", "mode: DryRun"])
+async def test_held_also_while_its_stream_is_not_there(cluster: JobCluster, how: str, hold: str) -> None:
+    key = await applied(cluster)
+    await without_stream(cluster, how)
+    assert cluster.api.job()["spec"]["suspend"] is False  # a run that is wanted goes on without it
+    await applied(cluster, hold, text=RUN if hold.startswith("suspend") else JOB)
+    assert cluster.api.job()["spec"]["suspend"] is True
+    assert cluster.condition(key, "Suspended") == ("True", "Suspended")
+    assert "default/things" in state(cluster, key)[1]
+    assert cluster.kstatus(key) == "Current"
+
+
+async def test_a_run_of_another_key_is_held_while_its_stream_is_not_there(cluster: JobCluster) -> None:
+    key = await applied(cluster)
+    await without_stream(cluster, "deleted")
+    await applied(cluster, 'runKey: "2"')
+    assert cluster.api.job()["spec"]["suspend"] is True
+    assert state(cluster, key)[0] == "StreamNotFound"
+
+
+@pytest.mark.parametrize("access", ["{from: Same}", "{from: Selector, selector: {matchLabels: {team: a}}}"])
+@pytest.mark.parametrize("readable", [True, False])
+async def test_whoever_may_not_refer_to_the_stream_any_more_is_held(
+    cluster: JobCluster, access: str, readable: bool
+) -> None:
+    cluster.apply(STREAM + "  access: {from: All}\n")
+    key = await applied(cluster, text=ELSEWHERE)
+    (job,) = cluster.api.jobs("other")
+    await cluster.shard(job, 0, chunks=2)
+    cluster.tenants.labels_of = {} if readable else None
+    cluster.apply(STREAM + f"  access: {access}\n")
+    await cluster.advance(4)
+    (held,) = cluster.api.jobs("other")
+    assert held["spec"]["suspend"] is True
+    unreadable = "Selector" in access and not readable
+    assert state(cluster, key)[0] == ("SelectorNotReadable" if unreadable else "AccessDenied")
+    assert state(cluster, key)[1].endswith("the run that was begun is held")
+    cluster.apply(STREAM + "  access: {from: All}\n")
+    await cluster.advance(4)
+    (again,) = cluster.api.jobs("other")
+    assert (again["spec"]["suspend"], again["metadata"]["uid"]) == (False, job["metadata"]["uid"])
+    assert state(cluster, key)[0] == "Running"
+
+
 async def test_a_queue_lets_its_job_go_and_pik_never_does(cluster: JobCluster) -> None:
     labelled = RUN.replace(
         "{name: again}", "{name: again, labels: {kueue.x-k8s.io/queue-name: slow, team: blue}}"

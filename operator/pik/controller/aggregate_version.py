@@ -30,6 +30,8 @@ async def reconcile_aggregate(resource: AggregateVersion, world: World) -> Pass:
         return Pass(status, Done(Reason.SUCCEEDED))
     stream_key = stream_of(meta.namespace, spec.streamRef.namespace, spec.streamRef.name)
     held = await waits_for_stream(stream_key, meta.namespace, world)
+    if isinstance(held, Stalled):  # the stream's owner does not allow it
+        await world.computations.halt(key_of(resource))
     if isinstance(held, Waiting | Stalled):
         return Pass(status, held)
     _, opened = held

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pik.api.capture_stream import Access, AccessFrom, Approval, CaptureStream, ReplayPolicy
 from pik.api.conditions import ConditionType, Reason, condition_of, with_condition, without_condition
@@ -23,6 +23,7 @@ from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, 
 from pik.controller.runs import Run
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
+from pik.domain.errors import SelectorNotReadable
 from pik.domain.instants import parse_instant
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.dry_run import dry_run
@@ -43,6 +44,7 @@ from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
 _PLAN = "plan"  # the names of these works in the background
 _CHECK = "check"
 _T = ConditionType
+_DRY_AGAIN = "mode is DryRun again: the run that was begun is held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
     )
     held = await waits_for_stream(stream_key, resource.metadata.namespace, world)
     if isinstance(held, Waiting | Stalled):
-        return Pass(status, held)
+        return await _without_stream(resource, held, world)
     stream, opened = held
     spec = replay_spec(resource.spec, resource.metadata.namespace)
     identity = run_id(
@@ -123,7 +125,11 @@ async def waits_for_stream(
     stream = world.objects.find(key)
     if not isinstance(stream, CaptureStream):
         return Waiting(Reason.STREAM_NOT_FOUND, f"there is no {key}", on=key)
-    if key.namespace != namespace and (denied := await _denied(stream.spec.access, namespace, world)):
+    try:
+        denied = None if key.namespace == namespace else await _denied(stream.spec.access, namespace, world)
+    except SelectorNotReadable as error:
+        return Stalled(Reason.SELECTOR_NOT_READABLE, str(error), on=key, again=STALLED_AGAIN)
+    if denied is not None:
         message = f"access of {key} allows {denied}, and this is {namespace}"
         # labels of a namespace change without its objects being told
         return Stalled(Reason.ACCESS_DENIED, message, on=key, again=STALLED_AGAIN)
@@ -139,6 +145,23 @@ async def _denied(access: Access, namespace: str, world: World) -> str | None:
         chosen = selects(access.selector, await world.namespaces.labels(namespace))
         return None if chosen else "its own namespace and those that its selector selects"
     return None if access.from_ is AccessFrom.ALL else "its own namespace only"
+
+
+async def _without_stream(resource: ReplayJob, held: Waiting | Stalled, world: World) -> Pass:
+    """No run can be looked at without its stream. What sends for this object stops all the same where its
+    spec no longer asks for it, or the stream's owner does not allow it."""
+    spec, status = resource.spec, resource.status
+    begun = status.run is not None and status.run.key == spec.runKey
+    another = status.run is not None and not begun
+    if another or isinstance(held, Stalled) or not _may_go_on(resource):
+        await world.runs.hold(key_of(resource))
+    if isinstance(held, Stalled):
+        message = f"{held.message}; the run that was begun is held" if begun else held.message
+        return Pass(status, replace(held, message=message))
+    if spec.suspend or (begun and spec.mode is Mode.DRY_RUN):
+        why = "spec.suspend holds it" if spec.suspend else _DRY_AGAIN
+        held = Waiting(Reason.SUSPENDED, f"{why}; {held.message}", held.on, held.again)
+    return Pass(status, held)
 
 
 async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
@@ -240,11 +263,10 @@ async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
         lambda: not _still_wanted(job),
     )
     end = await read_end(stream, record.run_id)
-    if end is None and not _may_go_on(job):
-        await world.runs.hold(executed)
+    if end is None and not _may_go_on(job.resource):
+        await world.runs.hold(job.key)
         status = await _with_progress(job, status, run, executed)
-        held = "" if spec.suspend else "mode is DryRun again: the run that was begun is held"
-        return Pass(status, Waiting(Reason.SUSPENDED, held))
+        return Pass(status, Waiting(Reason.SUSPENDED, "" if spec.suspend else _DRY_AGAIN))
     if end is not None:
         return await _ended(job, status, run, executed, end)
     standing = await world.runs.ensure(executed)
@@ -375,9 +397,8 @@ def _still_wanted(job: _Job) -> bool:
     )
 
 
-def _may_go_on(job: _Job) -> bool:
-    spec = job.resource.spec
-    return spec.mode is Mode.RUN and not spec.suspend
+def _may_go_on(resource: ReplayJob) -> bool:
+    return resource.spec.mode is Mode.RUN and not resource.spec.suspend
 
 
 def _refusal(job: _Job, refusal: Refusal) -> Stalled:

@@ -83,6 +83,7 @@ class InProcessRuns:
         self._holder = entropy.hex(32)
         self._lease_holder = lease_holder
         self._watches: dict[str, Watch] = {}
+        self._held: set[ObjectKey] = set()
 
     def refusal(self, resource: ReplayJob) -> Refusal | None:
         http = resource.spec.target.http
@@ -95,6 +96,7 @@ class InProcessRuns:
         )
 
     async def ensure(self, run: Run) -> Standing:
+        self._held.discard(run.key)
         watch = self._watches.get(run.id)
         if watch is None:
             watch = self._watches[run.id] = Watch(self._clock, lambda: self._wake(run.key))
@@ -116,8 +118,8 @@ class InProcessRuns:
     async def abandon(self, resource: ReplayJob) -> None:
         """It asks `Run.halted` by itself."""
 
-    async def hold(self, run: Run) -> None:
-        """The same."""
+    async def hold(self, key: ObjectKey) -> None:
+        self._held.add(key)
 
     async def progress(self, run: Run, *, ended: bool) -> Progress:
         stream = run.opened.stream
@@ -140,6 +142,7 @@ class InProcessRuns:
 
     async def forget(self, key: ObjectKey) -> None:
         await self._background.stop(key)
+        self._held.discard(key)
 
     async def _execute(self, run: Run, watch: Watch) -> End | None:
         sinks: list[Sink] = []
@@ -154,7 +157,7 @@ class InProcessRuns:
                 dead_letter=sinks[1] if run.spec.dead_letter is not None else None,
                 pacer=Pacer(self._clock, run.pace),
                 holder=self._holder,
-                halted=lambda: self._background.halting or run.halted(),
+                halted=lambda: self._background.halting or run.key in self._held or run.halted(),
                 observer=watch,
                 settings=self._settings,
                 lease_holder=self._lease_holder,

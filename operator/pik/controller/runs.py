@@ -68,8 +68,9 @@ class Runs(Protocol):
         checkpoints."""
         ...
 
-    async def hold(self, run: Run) -> None:
-        """The run stops at its next checkpoints, until it is ensured again."""
+    async def hold(self, key: ObjectKey) -> None:
+        """Whatever run is at work for this object stops at its next checkpoints, until one is ensured
+        again."""
         ...
 
     async def progress(self, run: Run, *, ended: bool) -> Progress:

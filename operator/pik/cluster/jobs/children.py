@@ -11,7 +11,7 @@ from typing import Any
 
 from pik.cluster.api import Api, Object
 from pik.cluster.errors import KubeConflict, KubeNotFound
-from pik.cluster.jobs.decide import Action, Create, Remove, Resize, Resume, Suspend, decide
+from pik.cluster.jobs.decide import Action, Create, Remove, Resize, Resume, Suspend, decide, halts
 from pik.cluster.jobs.manifests import Wanted, job_manifest, selector_of
 from pik.cluster.jobs.seen import Job, JobState, Pod, job_of, newest, pod_of
 from pik.cluster.listing import list_all
@@ -67,18 +67,16 @@ class Children:
         self._attempts[key] = max([self._attempts[key], *(job.attempt for job in found)])
         return found
 
-    async def ensure(self, wanted: Wanted, *, held: bool = False) -> Action:
+    async def ensure(self, wanted: Wanted) -> Action:
         """Does the next thing that brings the Jobs to what is wanted, and says what it was. Raises what `Api`
         does."""
-        action = decide(await self.of(wanted.key), wanted, held=held)
+        action = decide(await self.of(wanted.key), wanted)
         match action:
             case Create():
                 await self.create(wanted)
             case Remove(gone):
                 for job in gone:
                     await self._delete(wanted.key, job)
-            case Suspend(job):
-                await self._set(wanted.key, job, suspend=True)
             case Resume(job):
                 await self._set(wanted.key, job, suspend=False)
             case Resize(job, parallelism):
@@ -93,6 +91,17 @@ class Children:
         manifest = job_manifest(wanted, self._attempts[wanted.key])
         with suppress(KubeConflict):  # one of this name is there: the next look finds it, or takes the next
             await self._api.create(jobs(wanted.key.namespace), manifest, fieldManager=_MANAGER)
+
+    async def hold(self, key: ObjectKey) -> None:
+        """No Job of the object works, until one is ensured again; pods are told to stop. Raises what `Api`
+        does."""
+        for action in halts(await self.of(key)):
+            match action:
+                case Suspend(job):
+                    await self._set(key, job, suspend=True)
+                case Remove(gone):
+                    for job in gone:
+                        await self._delete(key, job)
 
     async def remove(self, key: ObjectKey) -> None:
         """Every Job of the object; pods are told to stop."""

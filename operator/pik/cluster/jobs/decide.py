@@ -67,16 +67,23 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing: there is nothing that works, and nothing is to. `leaving`: one is still stopping."""
-
-    leaving: bool = False
+    """Nothing: an earlier one is still stopping, and is waited for."""
 
 
-Action = Create | Remove | Suspend | Resume | Resize | Leave | Queue | Ended | Idle
+Action = Create | Remove | Resume | Resize | Leave | Queue | Ended | Idle
 
 
-def decide(jobs: Sequence[Job], wanted: Wanted, *, held: bool = False) -> Action:
-    """`jobs`: all of the object. `held`: nothing is to work at present."""
+def halts(jobs: Sequence[Job]) -> list[Suspend | Remove]:
+    """What keeps the Jobs of an object, whatever they were made for, from working at present. One that a
+    queue system manages goes: that would let it go again."""
+    at_work = [job for job in jobs if job.state is JobState.ACTIVE and not job.deleting]
+    queued = tuple(job for job in at_work if job.queued)
+    suspended: list[Suspend | Remove] = [Suspend(job) for job in at_work if not (job.queued or job.suspended)]
+    return [*suspended, Remove(queued)] if queued else suspended
+
+
+def decide(jobs: Sequence[Job], wanted: Wanted) -> Action:
+    """`jobs`: all of the object."""
     there = [job for job in jobs if not job.deleting]
     leaving = len(there) < len(jobs)
     strays = [job for job in there if job.owner != wanted.uid or job.run != wanted.run[:16]]
@@ -84,19 +91,13 @@ def decide(jobs: Sequence[Job], wanted: Wanted, *, held: bool = False) -> Action
     if strays or len(mine) > 1:
         return Remove((*strays, *mine[:-1]))
     if not mine:
-        if held or leaving:
-            return Idle(leaving)
-        return Create(max((job.attempt for job in jobs), default=0) + 1)
-    return _of_one(mine[0], wanted, held=held)
+        return Idle() if leaving else Create(max((job.attempt for job in jobs), default=0) + 1)
+    return _of_one(mine[0], wanted)
 
 
-def _of_one(job: Job, wanted: Wanted, *, held: bool) -> Action:
+def _of_one(job: Job, wanted: Wanted) -> Action:
     if job.state is not JobState.ACTIVE:
-        return Idle() if held else Ended(job)
-    if held:
-        if job.queued:  # who manages it would let it go again
-            return Remove((job,))
-        return Idle() if job.suspended else Suspend(job)
+        return Ended(job)
     if job.digest != wanted.digest:
         return Remove((job,))
     if job.suspended:

@@ -67,8 +67,8 @@ class JobRuns:
             ObjectKey(resource.KIND, resource.metadata.namespace, resource.metadata.name)
         )
 
-    async def hold(self, run: Run) -> None:
-        await self._children.ensure(wanted_replay(run, self._settings), held=True)
+    async def hold(self, key: ObjectKey) -> None:
+        await self._children.hold(key)
 
     async def progress(self, run: Run, *, ended: bool) -> Progress:
         stream = run.opened.stream
