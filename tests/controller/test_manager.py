@@ -1,8 +1,9 @@
-"""What is taken up at the start, and what cannot hold it up."""
+"""What one object does to itself, the others do not feel: in a pass, and at the start."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from controller.manifests import JOB, STREAM
 from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import Reason
 from pik.api.kinds import AnyResource
+from pik.api.replay_job import ReplayJob
 from pik.controller.manager import Reconcilers
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Done, Pass
@@ -77,3 +79,33 @@ async def test_a_stream_that_somebody_else_keeps_from_going_holds_nothing_up(
 
     monkeypatch.setattr(cluster.objects, "finalized", finalized)
     assert await taken_up(cluster) == ["other", "things", "again"]
+
+
+async def test_an_object_that_cannot_be_settled_is_told_and_tried_and_alone(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = cluster.manager.reconcilers
+
+    async def reconcile(resource: AnyResource) -> Pass:
+        if isinstance(resource, ReplayJob):
+            return Pass(resource.status, Done(Reason.DATA_LOST))  # of another kind
+        return await whole.reconcile(resource)
+
+    cluster.manager.reconcilers = replace(whole, reconcile=reconcile)
+    job, things = cluster.apply(JOB), cluster.apply(STREAM)
+    await cluster.settle()
+    assert cluster.condition(job, "Reconciling") == ("True", "InternalError")
+    assert cluster.condition(things, "Ready") == ("True", "Provisioned")
+    assert "a pass over ReplayJob default/again failed" in caplog.text
+    waits = []
+    for _ in range(4):  # ever more seldom
+        seen, seconds = caplog.text.count("a pass over"), 0
+        while caplog.text.count("a pass over") == seen:
+            await cluster.advance(1)
+            seconds += 1
+        waits.append(seconds)
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1]
+    cluster.manager.reconcilers = whole
+    await cluster.advance(60)
+    assert cluster.condition(job, "Complete") == ("False", "Planned")

@@ -124,9 +124,7 @@ class Manager:
 
     async def _reconcile(self, resource: AnyResource) -> None:
         key = key_of(resource)
-        result = await self._result(resource, self.reconcilers.reconcile)
-        self._failures[key] = self._failures[key] + 1 if isinstance(result.outcome, Retry) else 0
-        settlement = self._settle(resource, result)
+        result, settlement = await self._settled(resource, self.reconcilers.reconcile)
         before = self.outcomes.get(key)
         self.outcomes[key] = result.outcome
         if isinstance(result.outcome, Waiting | Stalled) and result.outcome.on is not None:
@@ -144,7 +142,7 @@ class Manager:
 
     async def _finalize(self, resource: AnyResource) -> None:
         key = key_of(resource)
-        result = await self._result(resource, self.reconcilers.finalize)
+        result, settlement = await self._settled(resource, self.reconcilers.finalize)
         self.outcomes[key] = result.outcome
         if isinstance(result.outcome, Done):
             if result.events:
@@ -154,8 +152,6 @@ class Manager:
                 self.observer.passed(resource, resource.status, result.outcome)
                 await self._gone(key)
             return
-        self._failures[key] += 1
-        settlement = self._settle(resource, result)
         await self.writer.write_status(resource, settlement.status)
         self.observer.passed(resource, settlement.status, result.outcome)
         if settlement.events:
@@ -163,17 +159,18 @@ class Manager:
         if settlement.requeue_after is not None:
             self.queue.add_after(key, settlement.requeue_after)
 
-    async def _result(self, resource: AnyResource, work: Reconcile) -> Pass:
-        """What the work comes to, whatever it raises."""
+    async def _settled(self, resource: AnyResource, work: Reconcile) -> tuple[Pass, Settlement]:
+        """What the work comes to, whatever it raises, and that made ready to be written."""
         try:
-            return await work(resource)
+            result = await work(resource)
+            return result, self._settle(resource, result)
         except PikError as error:
-            return Pass(resource.status, outcome_of(error, resource.KIND))
-        except Exception as error:  # the one place where a bug in a pass becomes a condition
+            result = Pass(resource.status, outcome_of(error, resource.KIND))
+        except Exception as error:  # the one place where a bug in a pass becomes a condition of its object
             log.exception("a pass over %s failed", key_of(resource))
-            return Pass(
-                resource.status, Retry(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:1000])
-            )
+            message = f"{type(error).__name__}: {error}"[:1000]
+            result = Pass(resource.status, Retry(Reason.INTERNAL_ERROR, message))
+        return result, self._settle(resource, result)
 
     async def _gone(self, key: ObjectKey) -> None:
         await self.reconcilers.forget(key)
@@ -185,14 +182,18 @@ class Manager:
         self.wake_waiting(key)
 
     def _settle(self, resource: AnyResource, result: Pass) -> Settlement:
-        return settle(
+        key = key_of(resource)
+        failures = self._failures[key] + 1 if isinstance(result.outcome, Retry) else 0
+        settlement = settle(
             resource,
             result,
-            failures=self._failures[key_of(resource)],
+            failures=failures,
             part=self._part(),
             backoff=self.backoff,
             now=self.clock.now(),
         )
+        self._failures[key] = failures
+        return settlement
 
     def _part(self) -> float:
         return int(self.entropy.hex(8), 16) / 0xFFFFFFFF
