@@ -11,7 +11,7 @@ from controller.clusters import Cluster
 from controller.manifests import JOB, STREAM, event, events
 from pik.api.violations import InvalidManifest
 from pik.controller.objects import ObjectKey
-from pik.domain.errors import TargetForbidden, Unavailable
+from pik.domain.errors import Denied, TargetForbidden, Unavailable
 from pik.domain.intake import IntakeRules, Said, assemble
 from pik.memory.sink import DELIVERED, accept
 from pik.ports.sinks import Delivery, Disposition, Message
@@ -467,6 +467,52 @@ async def test_an_object_that_has_outlived_its_ttl_goes_and_its_record_stays(clu
     assert key not in cluster.objects.there
     cluster.apply(job("ttlSecondsAfterFinished: 100"))
     await cluster.settle()
+    assert len(cluster.cloud.target.received) == 6
+
+
+async def test_an_edit_of_a_finished_job_needs_nothing_of_its_stream(cluster: Cluster) -> None:
+    things = await stream(cluster)
+    key = cluster.apply(job())
+    await cluster.settle()
+    cluster.cloud.fault = lambda call: Denied("no") if call.startswith("objects") else None
+    cluster.apply(job("ttlSecondsAfterFinished: 1000"))
+    await cluster.settle()
+    assert cluster.condition(key, "Complete") == ("True", "Succeeded")
+    assert cluster.kstatus(key) == "Current"
+    cluster.delete(things)
+    await cluster.settle()
+    cluster.apply(job("ttlSecondsAfterFinished: 100"))
+    await cluster.advance(101)
+    assert key not in cluster.objects.there
+
+
+def rewritten(cluster: Cluster, key: ObjectKey, status: str, reason: str) -> None:
+    """Another version of pik has written this of its completion."""
+    there = cluster.objects.there[key]
+    conditions = tuple(
+        one.model_copy(update={"status": status, "reason": reason}) if one.type == "Complete" else one
+        for one in there.status.conditions
+    )
+    cluster.objects.there[key] = there.model_copy(  # type: ignore[assignment]
+        update={"status": there.status.model_copy(update={"conditions": conditions})}
+    )
+    cluster.manager.changed(key)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [("False", "AWSRefused"), ("False", "AccessDenied"), ("True", "NewReason"), ("False", "NewReason")],
+)
+async def test_what_a_status_says_wrongly_of_a_run_that_has_ended_is_set_right_by_its_record(
+    cluster: Cluster, status: str, reason: str
+) -> None:
+    await stream(cluster)
+    key = cluster.apply(job())
+    await cluster.settle()
+    rewritten(cluster, key, status, reason)
+    await cluster.settle()
+    assert cluster.condition(key, "Complete") == ("True", "Succeeded")
+    assert cluster.condition(key, "Stalled") is None
     assert len(cluster.cloud.target.received) == 6
 
 

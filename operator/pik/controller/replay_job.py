@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pik.api.capture_stream import Access, AccessFrom, Approval, CaptureStream, ReplayPolicy
-from pik.api.conditions import ConditionType, Reason, condition_of, with_condition, without_condition
+from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition, without_condition
 from pik.api.replay_job import (
     Failure,
     Mode,
@@ -300,24 +300,21 @@ def _outlived(resource: ReplayJob, world: World, ended: str) -> tuple[float | No
 
 
 def _finished(resource: ReplayJob, world: World) -> Pass | None:
-    """A job whose run has ended, by its status: there is nothing to look at. That nothing is sent does not
-    hang on it: without a status the run's record is found."""
+    """A job whose run has ended, by its status: there is nothing to look at, whatever else of its spec has
+    changed since. That nothing is sent does not hang on it: without a status the run's record is found, as it
+    is where the status says something else, or in words that this version does not have."""
     status = resource.status
     complete = condition_of(status.conditions, _T.COMPLETE)
     run = status.run
-    if (
-        complete is None
-        or run is None
-        or run.completionTime is None
-        or run.key != resource.spec.runKey
-        or status.observedGeneration != resource.metadata.generation
-    ):
+    if complete is None or run is None or run.completionTime is None or run.key != resource.spec.runKey:
         return None
     again, expired = _outlived(resource, world, run.completionTime)
-    reason = next((reason for reason in Reason if reason.value == complete.reason), Reason.UNKNOWN)
-    if complete.status == "True":
-        return Pass(status, Done(reason, complete.message, again=again), expired=expired)
-    return Pass(status, Stalled(reason, complete.message, again=again), expired=expired)
+    for reason in REASONS[ReplayJob.KIND][_T.COMPLETE]:
+        if complete.reason == reason.value and complete.status == "True":
+            return Pass(status, Done(reason, complete.message, again=again), expired=expired)
+        if complete.reason == reason.value and reason in REASONS[ReplayJob.KIND][_T.FAILED]:
+            return Pass(status, Stalled(reason, complete.message, again=again), expired=expired)
+    return None
 
 
 async def _shown_plan(job: _Job, status: ReplayJobStatus) -> ReplayPlan | None:
