@@ -11,6 +11,7 @@ import pytest
 from controller.manifests import JOB, STREAM, event, events
 from kube.job_clusters import JobCluster, said
 from pik.api.conditions import Reason
+from pik.api.violations import InvalidManifest
 from pik.cluster.errors import KubeDenied, KubeError
 from pik.cluster.jobs.manifests import selector_of
 from pik.cluster.jobs.task import ReplayTask
@@ -472,6 +473,31 @@ async def test_a_job_that_the_api_server_refuses_is_said_and_tried_again(cluster
     await cluster.advance(70)
     assert state(cluster, key)[0] == "Running"
     assert len(cluster.api.jobs()) == 1
+
+
+@pytest.mark.parametrize("restored", [False, True])
+async def test_a_run_that_was_begun_is_seen_though_its_job_is_refused(
+    cluster: JobCluster, restored: bool
+) -> None:
+    cluster.apply(STREAM + "  replayPolicy: {approval: Required}\n")
+    key = await applied(cluster)
+    plan = cluster.status(key).plan.hash
+    cluster.api.fault = lambda call: KubeDenied("exceeded quota") if call.startswith("POST") else None
+    approval = f"approval: {{plan: {plan}, by: alice}}"
+    await applied(cluster, approval)
+    if restored:
+        cluster.objects.events.clear()
+        cluster.forget_status(key)  # the write that would have said it was lost
+        await cluster.settle()
+    assert state(cluster, key) == ("KubernetesRefused", "exceeded quota")
+    assert (cluster.status(key).run.key, cluster.status(key).plan.hash) == ("1", plan)
+    with pytest.raises(InvalidManifest, match="runKey"):
+        cluster.apply(RUN.replace("9/x", "9/y") + f"  {approval}\n")
+    cluster.api.fault = lambda _: None
+    await cluster.advance(70)
+    assert state(cluster, key)[0] == "Running"
+    told = [one.message for at, one in cluster.objects.events if at == key and one.reason == "Approved"]
+    assert told == [f"alice approved plan {plan[:12]}…"]
 
 
 async def test_objects_whose_names_begin_the_same_have_jobs_of_their_own(cluster: JobCluster) -> None:

@@ -17,13 +17,13 @@ from pik.api.replay_job import (
     StaleAction,
 )
 from pik.controller.engines import selector_of
-from pik.controller.faults import STALLED_AGAIN
+from pik.controller.faults import STALLED_AGAIN, outcome_of
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Stalled, Waiting
 from pik.controller.runs import Run
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
-from pik.domain.errors import SelectorNotReadable
+from pik.domain.errors import PikError, SelectorNotReadable
 from pik.domain.instants import parse_instant
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.dry_run import dry_run
@@ -215,14 +215,7 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
         approved_by=by,
     )
     status = status.model_copy(update={"progress": ProgressStatus(skippedDuplicates=plan.measure.repeats)})
-    begun = await _run(job, status, record)
-    events = []
-    if by is not None:
-        events.append(ObjectEvent(EventType.NORMAL, "Approved", f"{by} approved plan {plan.hash[:12]}…"))
-    if spec.execution is not None and not world.in_pods:
-        message = "spec.execution is of pods, and events are sent from pik's own process here"
-        events.append(ObjectEvent(EventType.NORMAL, "ExecutionNotUsed", message))
-    return Pass(begun.status, begun.outcome, (*events, *begun.events), begun.expired)
+    return await _run(job, status, record)
 
 
 async def _ungoverned(job: _Job) -> Refusal | None:
@@ -240,20 +233,47 @@ async def _ungoverned(job: _Job) -> Refusal | None:
 
 
 async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
-    """The run is on record: it goes on, is held, or has ended."""
-    world, stream, spec = job.world, job.opened.stream, job.resource.spec
+    """The run is on record. The object says so whatever goes wrong from here on: by its status what is sent
+    is frozen."""
+    stream = job.opened.stream
     if status.plan is None or status.plan.hash != record.plan_hash:
         plan = await read_plan(stream, record.run_id, record.plan_hash)
         if plan is not None:
             status = _with_plan(job, status, plan)
-    status = job.told(status, _T.PLANNED, True, Reason.PLANNED)
-    status = _with_approval(job, status, awaiting=False)
     run = RunStatus(
         id=record.run_id,
         key=record.run_key,
         startTime=record.started,
         ledgerURI=f"s3://{job.opened.place.bucket}/{run_keys(stream, record.run_id).root}",
     )
+    status = job.told(status.model_copy(update={"run": run}), _T.PLANNED, True, Reason.PLANNED)
+    status = _with_approval(job, status, awaiting=False)
+    events = _begun(job, record)
+    try:
+        result = await _going(job, status, run, record)
+    except PikError as error:
+        result = Pass(status, outcome_of(error, ReplayJob.KIND))
+    return replace(result, events=(*events, *result.events))
+
+
+def _begun(job: _Job, record: RunRecord) -> list[ObjectEvent]:
+    """What is told of a run that the object's status does not know yet."""
+    resource, known = job.resource, job.resource.status.run
+    if known is not None and known.id == record.run_id:
+        return []
+    events = []
+    if record.approved_by is not None:
+        message = f"{record.approved_by} approved plan {record.plan_hash[:12]}…"
+        events.append(ObjectEvent(EventType.NORMAL, "Approved", message))
+    if resource.spec.execution is not None and not job.world.in_pods:
+        message = "spec.execution is of pods, and events are sent from pik's own process here"
+        events.append(ObjectEvent(EventType.NORMAL, "ExecutionNotUsed", message))
+    return events
+
+
+async def _going(job: _Job, status: ReplayJobStatus, run: RunStatus, record: RunRecord) -> Pass:
+    """It goes on, is held, or has ended."""
+    world, stream, spec = job.world, job.opened.stream, job.resource.spec
     executed = Run(
         job.resource,
         job.opened,
@@ -265,21 +285,21 @@ async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
     end = await read_end(stream, record.run_id)
     if end is None and not _may_go_on(job.resource):
         await world.runs.hold(job.key)
-        status = await _with_progress(job, status, run, executed)
+        status = await _with_progress(job, status, executed)
         return Pass(status, Waiting(Reason.SUSPENDED, "" if spec.suspend else _DRY_AGAIN))
     if end is not None:
         return await _ended(job, status, run, executed, end)
     standing = await world.runs.ensure(executed)
     if standing.end is not None:
         return await _ended(job, status, run, executed, standing.end)
-    status = await _with_progress(job, status, run, executed)
+    status = await _with_progress(job, status, executed)
     return Pass(status, standing.outcome, standing.events)
 
 
 async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, executed: Run, end: End) -> Pass:
-    run = run.model_copy(update={"completionTime": end.at})
     await job.world.runs.ended(executed)
-    status = await _with_progress(job, status, run, executed, ended=True)
+    status = await _with_progress(job, status, executed, ended=True)
+    status = status.model_copy(update={"run": run.model_copy(update={"completionTime": end.at})})
     again, expired = _outlived(job.resource, job.world, end.at)
     if end.state is EndState.SUCCEEDED:
         totals = end.totals
@@ -448,14 +468,13 @@ def _with_plan(job: _Job, status: ReplayJobStatus, plan: ReplayPlan) -> ReplayJo
 
 
 async def _with_progress(
-    job: _Job, status: ReplayJobStatus, run: RunStatus, executed: Run, *, ended: bool = False
+    job: _Job, status: ReplayJobStatus, executed: Run, *, ended: bool = False
 ) -> ReplayJobStatus:
     progress = await job.world.runs.progress(executed, ended=ended)
     totals = progress.totals
     before = status.progress
     return status.model_copy(
         update={
-            "run": run,
             "progress": ProgressStatus(
                 sent=totals.sent,
                 failed=totals.failed,
