@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.clusters import Cluster, MemoryCloud
-from controller.manifests import JOB, STREAM, VERSION, events
+from controller.manifests import JOB, STREAM, VERSION, event, events
 from pik.controller.objects import ObjectKey
 from pik.controller.world import Callers
 from pik.domain.errors import KubernetesRefused, KubernetesUnavailable, NotReady, OutOfMemory
@@ -17,7 +17,9 @@ from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer
 from pik.execution.replay.runs import read_record
 from pik.memory.provisioning import MemoryAccount
+from pik.memory.sink import DELIVERED, accept
 from pik.planning.memory import memory_bytes
+from pik.ports.sinks import Delivery, Message
 
 RUN = JOB + "  mode: Run\n"
 SELECTOR = STREAM + "  access: {from: Selector, selector: {matchLabels: {team: data}}}\n"
@@ -202,6 +204,102 @@ async def test_who_approved_is_kept_with_the_run(cluster: Cluster) -> None:
     assert record is not None
     assert record.approved_by == "jane@example.com"
     assert events_of(cluster, key, "Approved") == [f"jane@example.com approved plan {plan[:12]}…"]
+
+
+REQUIRED = "  replayPolicy: {approval: Required}\n"
+
+
+def in_first_chunk(cluster: Cluster, text: str) -> None:
+    """Somebody applies this while the run sends its first chunk."""
+
+    async def answer(message: Message) -> Delivery:
+        if len(cluster.cloud.target.received) == 0:
+            cluster.apply(text)
+            await cluster.manager.one(ObjectKey("ReplayJob", "default", "again"))
+        return DELIVERED
+
+    cluster.cloud.answer = answer
+
+
+async def test_an_approval_that_is_taken_away_holds_the_run_until_it_is_given_again(cluster: Cluster) -> None:
+    things = await stream(cluster, STREAM + REQUIRED)
+    await cluster.ingest(things, [event(number) for number in range(6, 250)])
+    key = cluster.apply(RUN)
+    await cluster.settle()
+    plan = cluster.status(key).plan.hash
+    in_first_chunk(cluster, RUN)
+    cluster.apply(approved(plan))
+    await cluster.settle()
+    assert cluster.condition(key, "Complete") == ("False", "AwaitingApproval")
+    assert cluster.condition(key, "Approved") == ("False", "AwaitingApproval")
+    assert told(cluster, key, "Complete").endswith("; the run that was begun is held")
+    assert cluster.kstatus(key) == "Current"
+    assert len(cluster.cloud.target.received) == 100  # the chunk that it had begun
+    cluster.apply(approved("a" * 64))
+    await cluster.settle()
+    assert len(cluster.cloud.target.received) == 100
+    cluster.cloud.answer = accept
+    cluster.apply(approved(plan))
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    assert len(cluster.cloud.target.received) == 250
+
+
+@pytest.mark.parametrize("heals", ["approved", "policy"])
+async def test_an_owner_who_asks_for_approval_in_the_middle_is_heard(cluster: Cluster, heals: str) -> None:
+    things = await stream(cluster)
+    await cluster.ingest(things, [event(number) for number in range(6, 250)])
+    cluster.tenants.is_governed = heals != "approved"
+    in_first_chunk(cluster, STREAM + REQUIRED)
+    key = cluster.apply(RUN)
+    await cluster.settle()
+    assert len(cluster.cloud.target.received) == 100
+    if heals == "approved":
+        assert cluster.condition(key, "Stalled") == ("True", "ApprovalPolicyMissing")
+        written = len(cluster.objects.written)
+        cluster.apply(approved(cluster.status(key).plan.hash))
+        await cluster.settle()
+        await cluster.advance(70)
+        assert cluster.condition(key, "Approved") == ("False", "ApprovalPolicyMissing")
+        assert len([one for at, one in cluster.objects.written[written:] if at == key]) == 1
+        cluster.tenants.is_governed = True
+        await cluster.advance(200)
+    else:
+        assert cluster.condition(key, "Approved") == ("False", "AwaitingApproval")
+        cluster.apply(STREAM)
+        await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    reason = "Approved" if heals == "approved" else "WithinPolicy"
+    assert cluster.condition(key, "Approved") == ("True", reason)
+    assert len(cluster.cloud.target.received) == 250
+
+
+async def test_an_owner_who_asks_for_no_approval_any_more_lets_the_run_begin(cluster: Cluster) -> None:
+    key, _ = await planned(cluster)
+    cluster.apply(STREAM)
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_of_a_run_that_has_ended_nobody_asks_for_approval(cluster: Cluster, asked: bool) -> None:
+    if asked:
+        key, plan = await planned(cluster)
+        cluster.apply(approved(plan))
+    else:
+        await stream(cluster)
+        key = cluster.apply(RUN)
+    await cluster.settle()
+    cluster.apply(STREAM + REQUIRED)
+    await cluster.settle()
+    del cluster.objects.there[key]
+    cluster.apply(RUN)  # as it is in Git: without an approval
+    await cluster.settle()
+    assert cluster.condition(key, "Complete") == ("True", "Succeeded")
+    assert cluster.condition(key, "Approved") == ("True", "Approved" if asked else "WithinPolicy")
+    said = "jane approved the plan." if asked else "asked for no approval when the run began."
+    assert told(cluster, key, "Approved").endswith(said)
+    assert len(cluster.cloud.target.received) == 6
 
 
 async def test_a_dry_run_says_that_its_approval_would_not_count(cluster: Cluster) -> None:

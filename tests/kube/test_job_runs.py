@@ -169,6 +169,17 @@ async def test_held_also_while_its_stream_is_not_there(cluster: JobCluster, how:
     assert cluster.kstatus(key) == "Current"
 
 
+async def test_its_approval_taken_away_holds_it_also_then(cluster: JobCluster) -> None:
+    cluster.apply(STREAM + "  replayPolicy: {approval: Required}\n")
+    key = await applied(cluster)
+    await applied(cluster, f"approval: {{plan: {cluster.status(key).plan.hash}, by: alice}}")
+    await without_stream(cluster, "not ready")
+    assert cluster.api.job()["spec"]["suspend"] is False
+    await applied(cluster)
+    assert cluster.api.job()["spec"]["suspend"] is True
+    assert state(cluster, key)[0] == "AwaitingApproval"
+
+
 async def test_a_run_of_another_key_is_held_while_its_stream_is_not_there(cluster: JobCluster) -> None:
     key = await applied(cluster)
     await without_stream(cluster, "deleted")

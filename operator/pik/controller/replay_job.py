@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pik.api.capture_stream import Access, AccessFrom, Approval, CaptureStream, ReplayPolicy
-from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition, without_condition
+from pik.api.conditions import (
+    REASONS,
+    ConditionType,
+    Reason,
+    condition_of,
+    is_true,
+    with_condition,
+    without_condition,
+)
 from pik.api.replay_job import (
     Failure,
     Mode,
@@ -37,7 +45,13 @@ from pik.planning.replay.estimate import (
 )
 from pik.planning.replay.pace import effective_pace
 from pik.planning.replay.plan import ReplayPlan, may_hold_newer
-from pik.planning.replay.policy import Refusal, StreamAddresses, plan_refusals, spec_refusals
+from pik.planning.replay.policy import (
+    Refusal,
+    StreamAddresses,
+    approval_refusal,
+    plan_refusals,
+    spec_refusals,
+)
 from pik.planning.replay.records import End, EndState, RunRecord
 from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
 
@@ -62,15 +76,19 @@ class _Job:
     def key(self) -> ObjectKey:
         return key_of(self.resource)
 
+    @property
+    def stream(self) -> ObjectKey:
+        return ObjectKey(CaptureStream.KIND, self.opened.stream.namespace, self.opened.stream.name)
+
     def told(
-        self, status: ReplayJobStatus, kind: ConditionType, holds: bool, reason: Reason
+        self, status: ReplayJobStatus, kind: ConditionType, holds: bool, reason: Reason, message: str = ""
     ) -> ReplayJobStatus:
         conditions = with_condition(
             status.conditions,
             kind,
             holds,
             reason,
-            reason.meaning,
+            message or reason.meaning,
             generation=self.resource.metadata.generation or 0,
             now=self.world.clock.now(),
         )
@@ -153,7 +171,8 @@ async def _without_stream(resource: ReplayJob, held: Waiting | Stalled, world: W
     spec, status = resource.spec, resource.status
     begun = status.run is not None and status.run.key == spec.runKey
     another = status.run is not None and not begun
-    if another or isinstance(held, Stalled) or not _may_go_on(resource):
+    withdrawn = begun and _is_withdrawn(resource)
+    if another or withdrawn or isinstance(held, Stalled) or not _may_go_on(resource):
         await world.runs.hold(key_of(resource))
     if isinstance(held, Stalled):
         message = f"{held.message}; the run that was begun is held" if begun else held.message
@@ -161,6 +180,9 @@ async def _without_stream(resource: ReplayJob, held: Waiting | Stalled, world: W
     if spec.suspend or (begun and spec.mode is Mode.DRY_RUN):
         why = "spec.suspend holds it" if spec.suspend else _DRY_AGAIN
         held = Waiting(Reason.SUSPENDED, f"{why}; {held.message}", held.on, held.again)
+    elif withdrawn:
+        message = f"the run's approval was taken away; {held.message}"
+        held = Waiting(Reason.AWAITING_APPROVAL, message, held.on, held.again)
     return Pass(status, held)
 
 
@@ -200,7 +222,7 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     if spec.suspend:
         return Pass(status, Waiting(Reason.SUSPENDED))
     if awaiting:
-        return Pass(status, Waiting(Reason.AWAITING_APPROVAL, awaiting[0].message))
+        return Pass(status, _awaited(job, awaiting[0].message))
     changed = await _changed(job, plan)
     if changed is not None:
         return Pass(status, changed)
@@ -247,7 +269,6 @@ async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
         ledgerURI=f"s3://{job.opened.place.bucket}/{run_keys(stream, record.run_id).root}",
     )
     status = job.told(status.model_copy(update={"run": run}), _T.PLANNED, True, Reason.PLANNED)
-    status = _with_approval(job, status, awaiting=False)
     events = _begun(job, record)
     try:
         result = await _going(job, status, run, record)
@@ -283,12 +304,22 @@ async def _going(job: _Job, status: ReplayJobStatus, run: RunStatus, record: Run
         lambda: not _still_wanted(job),
     )
     end = await read_end(stream, record.run_id)
-    if end is None and not _may_go_on(job.resource):
-        await world.runs.hold(job.key)
-        status = await _with_progress(job, status, executed)
-        return Pass(status, Waiting(Reason.SUSPENDED, "" if spec.suspend else _DRY_AGAIN))
     if end is not None:
-        return await _ended(job, status, run, executed, end)
+        return await _ended(job, _with_former_approval(job, status, record), run, executed, end)
+    # whoever approved the plan when the run began was entitled to; who does so later has to be
+    ungoverned = await _ungoverned(job) if record.approved_by is None else None
+    awaited = approval_refusal(job.policy, job.spec.stream, record.plan_hash, spec.approval)
+    status = _with_approval(job, status, awaiting=awaited is not None, governed=ungoverned is None)
+    held: Waiting | Stalled | None = None
+    if not _may_go_on(job.resource):
+        held = Waiting(Reason.SUSPENDED, "" if spec.suspend else _DRY_AGAIN)
+    elif ungoverned is not None:
+        held = _refusal(job, ungoverned)
+    elif awaited is not None:
+        held = _awaited(job, f"{awaited.message}; the run that was begun is held")
+    if held is not None:
+        await world.runs.hold(job.key)
+        return Pass(await _with_progress(job, status, executed), held)
     standing = await world.runs.ensure(executed)
     if standing.end is not None:
         return await _ended(job, status, run, executed, standing.end)
@@ -414,15 +445,28 @@ def _still_wanted(job: _Job) -> bool:
     )
 
 
+def _is_withdrawn(resource: ReplayJob) -> bool:
+    """Whether a run that was approved no longer is, by what its status says."""
+    status, approval = resource.status, resource.spec.approval
+    approved = condition_of(status.conditions, _T.APPROVED)
+    if approved is None or approved.reason != Reason.APPROVED or status.plan is None:
+        return False
+    return approval is None or approval.plan != status.plan.hash
+
+
 def _may_go_on(resource: ReplayJob) -> bool:
     return resource.spec.mode is Mode.RUN and not resource.spec.suspend
 
 
 def _refusal(job: _Job, refusal: Refusal) -> Stalled:
     """It heals when the job or its stream's policy changes, or what is missing is installed."""
-    stream = ObjectKey(CaptureStream.KIND, job.opened.stream.namespace, job.opened.stream.name)
     again = STALLED_AGAIN if refusal.reason is Reason.APPROVAL_POLICY_MISSING else None
-    return Stalled(refusal.reason, refusal.message, on=stream, again=again)
+    return Stalled(refusal.reason, refusal.message, on=job.stream, again=again)
+
+
+def _awaited(job: _Job, message: str) -> Waiting:
+    """Until a person approves, or the stream's owner no longer asks for it."""
+    return Waiting(Reason.AWAITING_APPROVAL, message, on=job.stream)
 
 
 def _matched(plan: ReplayPlan) -> str:
@@ -446,6 +490,19 @@ def _with_approval(
     if awaiting:
         return job.told(status, _T.APPROVED, False, Reason.AWAITING_APPROVAL)
     return job.told(status, _T.APPROVED, True, Reason.APPROVED)
+
+
+def _with_former_approval(job: _Job, status: ReplayJobStatus, record: RunRecord) -> ReplayJobStatus:
+    """Of a run that has ended: it awaits no approval any more, whatever its stream asks for by now."""
+    if is_true(status.conditions, _T.APPROVED):
+        return status  # as it was said while it went on
+    if job.policy.approval is not Approval.REQUIRED:
+        return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY)
+    by = record.approved_by
+    if by is not None:
+        return job.told(status, _T.APPROVED, True, Reason.APPROVED, f"{by} approved the plan.")
+    message = "The stream's replayPolicy asked for no approval when the run began."
+    return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY, message)
 
 
 def _with_plan(job: _Job, status: ReplayJobStatus, plan: ReplayPlan) -> ReplayJobStatus:

@@ -105,15 +105,19 @@ def plan_refusals(policy: ReplayPolicy, plan: ReplayPlan, approval: ApprovalGran
                 "set back: change the slice, or onStale to Skip or Send",
             )
         )
-    if policy.approval is Approval.REQUIRED and (approval is None or approval.plan != plan.hash):
-        stale = "" if approval is None else f"; the approval is of another plan, {approval.plan[:12]}…"
-        refused.append(
-            Refusal(
-                Reason.AWAITING_APPROVAL,
-                f"stream {plan.spec.stream} wants plan {plan.hash[:12]}… approved before it is run{stale}",
-            )
-        )
-    return refused
+    awaited = approval_refusal(policy, plan.spec.stream, plan.hash, approval)
+    return refused if awaited is None else [*refused, awaited]
+
+
+def approval_refusal(
+    policy: ReplayPolicy, stream: str, plan_hash: str, approval: ApprovalGrant | None
+) -> Refusal | None:
+    """What is refused for want of an approval, before the run begins and as long as it lasts."""
+    if policy.approval is not Approval.REQUIRED or (approval is not None and approval.plan == plan_hash):
+        return None
+    stale = "" if approval is None else f"; the approval is of another plan, {approval.plan[:12]}…"
+    message = f"stream {stream} wants plan {plan_hash[:12]}… approved before it is run{stale}"
+    return Refusal(Reason.AWAITING_APPROVAL, message)
 
 
 def is_allowed(target: TargetAddress, allowed: Sequence[AllowedTarget] | None) -> bool:
