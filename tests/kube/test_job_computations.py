@@ -143,6 +143,33 @@ async def test_out_of_memory_is_tried_again_once_more_is_given(cluster: JobClust
     assert cluster.condition(key, "Failed") is None
 
 
+@pytest.mark.parametrize("lost", ["nothing", "pods", "status", "both"])
+async def test_out_of_memory_is_not_tried_with_as_much_again_by_another_process(
+    cluster: JobCluster, lost: str
+) -> None:
+    key = await applied(cluster, VERSION)
+    job = cluster.api.job()
+    cluster.api.failed_pod(job, None, 137, reason="OOMKilled")
+    cluster.api.ended(job, "Failed", "PodFailurePolicy", failed=1)
+    await cluster.advance(11)
+    await cluster.advance(5_000)
+    if lost in ("pods", "both"):  # with their node
+        for path in [path for path in cluster.api.objects if "/pods/" in path]:
+            del cluster.api.objects[path]
+    if lost in ("status", "both"):
+        cluster.forget_status(key)
+    await cluster.stop()
+    cluster.start()
+    await cluster.settle()
+    await cluster.advance(5_000)
+    assert cluster.condition(key, "Failed") == ("True", "OutOfMemory")
+    assert "1Gi of memory" in state(cluster, key)[1]
+    assert [one["metadata"]["uid"] for one in cluster.api.jobs()] == [job["metadata"]["uid"]]
+    await applied(cluster, VERSION + "  execution: {memory: 3Gi}\n")
+    await cluster.advance(2)
+    assert len(cluster.api.jobs()) == 2
+
+
 async def test_what_cannot_be_computed_is_said_without_a_pod(cluster: JobCluster) -> None:
     key = await applied(cluster, VERSION.replace("sum(payload.amount)", "sum(now())"))
     assert cluster.condition(key, "Stalled") == ("True", "InvalidSpec")

@@ -63,6 +63,7 @@ JOB = Job(
     failed=0,
     ttl=None,
     created=NOW,
+    out_of_memory=False,
 )
 SECOND = replace(JOB, name="again-aaaaaaaa-2", uid="j2", attempt=2)
 GOING = replace(JOB, deleting=True)

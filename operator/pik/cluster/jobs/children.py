@@ -12,7 +12,7 @@ from typing import Any
 from pik.cluster.api import Api, Object
 from pik.cluster.errors import KubeConflict, KubeNotFound
 from pik.cluster.jobs.decide import Action, Create, Remove, Resize, Resume, Suspend, decide, halts
-from pik.cluster.jobs.manifests import Wanted, job_manifest, selector_of
+from pik.cluster.jobs.manifests import OUT_OF_MEMORY, Wanted, job_manifest, selector_of
 from pik.cluster.jobs.seen import Job, JobState, Pod, job_of, newest, pod_of
 from pik.cluster.listing import list_all
 from pik.cluster.paths import events, jobs, pods
@@ -122,6 +122,11 @@ class Children:
                 await self._set(key, job, ttlSecondsAfterFinished=self._ttl)
         self._attempts.pop(key, None)
 
+    async def note_out_of_memory(self, key: ObjectKey, job: Job) -> None:
+        """On the Job, which stays for as long as its object wants it."""
+        body: Object = {"metadata": {"uid": job.uid, "annotations": {OUT_OF_MEMORY: "true"}}}
+        await self._patch(key, job, body)
+
     async def pods(self, key: ObjectKey, job: Job) -> list[Pod]:
         """The Job's pods that there are, also those that others came after."""
         listed = await list_all(self._api, pods(key.namespace), labelSelector=selector_of(key))
@@ -147,7 +152,9 @@ class Children:
         return str(told[-1]["message"]) if told else None
 
     async def _set(self, key: ObjectKey, job: Job, **fields: Any) -> None:
-        body: Object = {"metadata": {"uid": job.uid}, "spec": fields}
+        await self._patch(key, job, {"metadata": {"uid": job.uid}, "spec": fields})
+
+    async def _patch(self, key: ObjectKey, job: Job, body: Object) -> None:
         with suppress(KubeNotFound, KubeConflict):  # it is gone, or another one: the next look tells
             await self._api.patch(f"{jobs(key.namespace)}/{job.name}", body, fieldManager=_MANAGER)
 

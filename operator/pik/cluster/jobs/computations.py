@@ -97,14 +97,16 @@ class JobComputations:
     async def _ended(self, key: ObjectKey, wanted: Wanted, job: Job) -> Waiting | Stalled | None:
         """A Job that has ended without what is wanted: what is said of that; None: another was made."""
         pods = newest(await self._children.pods(key, job)) if job.state is JobState.FAILED else []
-        out_of_memory = any(_is_out_of_memory(pod) for pod in pods)
-        wait = due_in(job, wanted, self._clock.now())
-        if wait > 0 and out_of_memory:
+        seen = any(_is_out_of_memory(pod) for pod in pods)
+        if seen and not job.out_of_memory:
+            await self._children.note_out_of_memory(key, job)
+        if (seen or job.out_of_memory) and job.digest == wanted.digest:  # it would need as much again
             message = (
                 f"it needs more than the {job.memory} of memory that it was given: give it more by "
                 "spec.execution.memory"
             )
             return Stalled(Reason.OUT_OF_MEMORY, message)
+        wait = due_in(job, wanted, self._clock.now())
         if wait > 0:
             return stalled(AggregateVersion.KIND, job, pods, wait)
         await self._children.create(wanted)

@@ -52,6 +52,7 @@ _COMMON = {
 OBJECT = "pik.dev/object"
 DIGEST = "pik.dev/digest"
 ATTEMPT = "pik.dev/attempt"
+OUT_OF_MEMORY = "pik.dev/out-of-memory"  # set when that is seen: the pods that say so may go with their node
 
 QUEUES = "kueue.x-k8s.io/"
 """Labels that begin with this are a queue system's; they are copied to the Job."""

@@ -10,7 +10,7 @@ from signal import Signals
 import msgspec
 
 from pik.cluster.api import Object
-from pik.cluster.jobs.manifests import ATTEMPT, CONTAINER, DIGEST, OBJECT, QUEUE_NAME, RUN
+from pik.cluster.jobs.manifests import ATTEMPT, CONTAINER, DIGEST, OBJECT, OUT_OF_MEMORY, QUEUE_NAME, RUN
 from pik.cluster.jobs.verdicts import ExitCode, Verdict, decode_verdict
 from pik.domain.instants import Instant, parse_instant
 
@@ -34,7 +34,7 @@ class JobState(StrEnum):
 class Job:
     """`run`: the label. `owner`: uid of its controller. `queued`: whether a queue system manages it.
     `failed_indexes`: of an Indexed Job, those that are not tried again. `reason`, `message` and `ended`: of
-    one that has ended. Counts are of pods."""
+    one that has ended. `out_of_memory`: whether it was noted that a pod of it was. Counts are of pods."""
 
     name: str
     uid: str
@@ -59,6 +59,7 @@ class Job:
     failed: int
     ttl: int | None
     created: Instant
+    out_of_memory: bool
 
 
 def job_of(given: Object) -> Job:
@@ -97,6 +98,7 @@ def job_of(given: Object) -> Job:
         failed=status.get("failed", 0),
         ttl=spec.get("ttlSecondsAfterFinished"),
         created=parse_instant(meta["creationTimestamp"]),
+        out_of_memory=OUT_OF_MEMORY in annotations,
     )
 
 
