@@ -22,7 +22,7 @@ demo-k8s: .venv/ready cluster-tools ## the same story on a throw-away Kubernetes
 	@$(BIN)/python examples/flights/demo_k8s.py $(DEMO)
 
 test: .venv/ready check cluster-tools ## every check and every test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 restarts: .venv/ready ## the operator killed 50 times while 50 objects come, change and go
 	PYTHONPATH=tests:localstack $(BIN)/python -m running.campaign $(RESTARTS)
