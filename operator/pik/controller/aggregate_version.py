@@ -9,7 +9,7 @@ from pik.api.conditions import Reason
 from pik.api.execution import AggregateExecution
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Pass, Stalled, Waiting
-from pik.controller.replay_job import stream_of, waits_for_stream
+from pik.controller.references import stream_of, waits_for_stream
 from pik.controller.runs import Question
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World

@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from pik.api.capture_stream import Access, AccessFrom, Approval, CaptureStream, ReplayPolicy
-from pik.api.conditions import (
-    REASONS,
-    ConditionType,
-    Reason,
-    condition_of,
-    is_true,
-    with_condition,
-    without_condition,
-)
-from pik.api.replay_job import (
-    Failure,
-    Mode,
-    PlanStatus,
-    ProgressStatus,
-    ReplayJob,
-    ReplayJobStatus,
-    RunStatus,
-    StaleAction,
-)
-from pik.controller.engines import selector_of
+from pik.api.capture_stream import Approval
+from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, without_condition
+from pik.api.replay_job import Mode, ProgressStatus, ReplayJob, ReplayJobStatus, RunStatus
 from pik.controller.faults import STALLED_AGAIN, outcome_of
-from pik.controller.objects import ObjectKey, key_of
+from pik.controller.objects import key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Stalled, Waiting
-from pik.controller.runs import Run
-from pik.controller.workshop import OpenStream
-from pik.controller.world import World
-from pik.domain.errors import PikError, SelectorNotReadable
-from pik.domain.instants import parse_instant
-from pik.execution.reading.snapshot import take_snapshot
-from pik.execution.replay.dry_run import dry_run
-from pik.execution.replay.runs import begin_run, read_end, read_plan, read_record, run_keys, same_run
-from pik.planning.access import selects
-from pik.planning.replay.estimate import (
-    duration_text,
-    estimated_cost,
-    estimated_requests,
-    estimated_seconds,
+from pik.controller.references import stream_of, waits_for_stream
+from pik.controller.replay_plans import changed_since, is_being_made, made_plan, shown_plan
+from pik.controller.replay_status import (
+    JobPass,
+    with_approval,
+    with_former_approval,
+    with_plan,
+    with_progress,
 )
+from pik.controller.runs import Run
+from pik.controller.world import World
+from pik.domain.errors import PikError
+from pik.domain.instants import parse_instant
+from pik.execution.replay.runs import begin_run, read_end, read_plan, read_record, run_keys, same_run
 from pik.planning.replay.pace import effective_pace
-from pik.planning.replay.plan import ReplayPlan, may_hold_newer
+from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.policy import (
     Refusal,
     StreamAddresses,
@@ -53,46 +34,10 @@ from pik.planning.replay.policy import (
     spec_refusals,
 )
 from pik.planning.replay.records import End, EndState, RunRecord
-from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
+from pik.planning.replay.spec import replay_spec, run_id
 
-_PLAN = "plan"  # the names of these works in the background
-_CHECK = "check"
 _T = ConditionType
 _DRY_AGAIN = "mode is DryRun again: the run that was begun is held"
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A pass's job, the stream that it is of, and its spec in one form."""
-
-    resource: ReplayJob
-    world: World
-    opened: OpenStream
-    policy: ReplayPolicy
-    spec: ReplaySpec
-    run_id: str
-
-    @property
-    def key(self) -> ObjectKey:
-        return key_of(self.resource)
-
-    @property
-    def stream(self) -> ObjectKey:
-        return ObjectKey(CaptureStream.KIND, self.opened.stream.namespace, self.opened.stream.name)
-
-    def told(
-        self, status: ReplayJobStatus, kind: ConditionType, holds: bool, reason: Reason, message: str = ""
-    ) -> ReplayJobStatus:
-        conditions = with_condition(
-            status.conditions,
-            kind,
-            holds,
-            reason,
-            message or reason.meaning,
-            generation=self.resource.metadata.generation or 0,
-            now=self.world.clock.now(),
-        )
-        return status.model_copy(update={"conditions": conditions})
 
 
 async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
@@ -111,7 +56,7 @@ async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
     identity = run_id(
         opened.place.stream_id, resource.metadata.namespace, resource.metadata.name, resource.spec.runKey
     )
-    job = _Job(resource, world, opened, stream.spec.replayPolicy, spec, identity)
+    job = JobPass(resource, world, opened, stream.spec.replayPolicy, spec, identity)
     if status.run is not None and status.run.id != identity:
         # another runKey: another run
         conditions = without_condition(without_condition(status.conditions, _T.PLANNED), _T.APPROVED)
@@ -129,40 +74,6 @@ async def finalize_replay(resource: ReplayJob, world: World) -> Outcome:
         return Waiting(Reason.RUNNING, "the run stops at its next checkpoint", again=1.0)
     await world.background.stop(key)
     return Done(Reason.SUCCEEDED)
-
-
-def stream_of(own: str, namespace: str | None, name: str) -> ObjectKey:
-    """The stream that a reference of an object in namespace `own` names."""
-    return ObjectKey(CaptureStream.KIND, namespace or own, name)
-
-
-async def waits_for_stream(
-    key: ObjectKey, namespace: str, world: World
-) -> tuple[CaptureStream, OpenStream] | Waiting | Stalled:
-    """The stream of a reference from `namespace`, if it is there, may be referred to, and is open."""
-    stream = world.objects.find(key)
-    if not isinstance(stream, CaptureStream):
-        return Waiting(Reason.STREAM_NOT_FOUND, f"there is no {key}", on=key)
-    try:
-        denied = None if key.namespace == namespace else await _denied(stream.spec.access, namespace, world)
-    except SelectorNotReadable as error:
-        return Stalled(Reason.SELECTOR_NOT_READABLE, str(error), on=key, again=STALLED_AGAIN)
-    if denied is not None:
-        message = f"access of {key} allows {denied}, and this is {namespace}"
-        # labels of a namespace change without its objects being told
-        return Stalled(Reason.ACCESS_DENIED, message, on=key, again=STALLED_AGAIN)
-    opened = world.workshop.find(key)
-    if opened is None or not opened.whole:
-        return Waiting(Reason.STREAM_NOT_READY, f"{key} is not ready", on=key)
-    return stream, opened
-
-
-async def _denied(access: Access, namespace: str, world: World) -> str | None:
-    """What the owner allows instead of this other namespace; None where it is allowed."""
-    if access.from_ is AccessFrom.SELECTOR and access.selector is not None:
-        chosen = selects(access.selector, await world.namespaces.labels(namespace))
-        return None if chosen else "its own namespace and those that its selector selects"
-    return None if access.from_ is AccessFrom.ALL else "its own namespace only"
 
 
 async def _without_stream(resource: ReplayJob, held: Waiting | Stalled, world: World) -> Pass:
@@ -186,7 +97,7 @@ async def _without_stream(resource: ReplayJob, held: Waiting | Stalled, world: W
     return Pass(status, held)
 
 
-async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
+async def _before_run(job: JobPass, status: ReplayJobStatus) -> Pass:
     """Nothing was sent yet: the plan, who refuses it, and the record that begins the run."""
     resource, world = job.resource, job.world
     spec = resource.spec
@@ -199,20 +110,19 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
         return Pass(status, _refusal(job, refused[0]))
     if (impossible := world.runs.refusal(resource)) is not None:
         return Pass(status, _refusal(job, impossible))
-    making = world.background.is_known(job.key, _PLAN)
-    plan = None if making else await _shown_plan(job, status)
+    plan = None if is_being_made(job) else await shown_plan(job, status)
     if plan is None:
-        plan = await _made_plan(job)
+        plan = await made_plan(job)
     if plan is None:
         status = job.told(status, _T.PLANNED, False, Reason.PLANNING)
         return Pass(status, Waiting(Reason.PLANNING))
-    status = _with_plan(job, status, plan)
+    status = with_plan(job, status, plan)
     status = job.told(status, _T.PLANNED, True, Reason.PLANNED)
     refused = plan_refusals(job.policy, plan, spec.approval)
     awaiting = [refusal for refusal in refused if refusal.reason is Reason.AWAITING_APPROVAL]
     others = [refusal for refusal in refused if refusal not in awaiting]
     ungoverned = await _ungoverned(job)
-    status = _with_approval(job, status, awaiting=bool(awaiting), governed=ungoverned is None)
+    status = with_approval(job, status, awaiting=bool(awaiting), governed=ungoverned is None)
     others += [ungoverned] if ungoverned is not None else []
     if spec.mode is Mode.DRY_RUN:
         outlook = f"; a run would be refused: {others[0].message}" if others else ""
@@ -223,7 +133,7 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
         return Pass(status, Waiting(Reason.SUSPENDED))
     if awaiting:
         return Pass(status, _awaited(job, awaiting[0].message))
-    changed = await _changed(job, plan)
+    changed = await changed_since(job, plan)
     if changed is not None:
         return Pass(status, changed)
     required = job.policy.approval is Approval.REQUIRED
@@ -240,7 +150,7 @@ async def _before_run(job: _Job, status: ReplayJobStatus) -> Pass:
     return await _run(job, status, record)
 
 
-async def _ungoverned(job: _Job) -> Refusal | None:
+async def _ungoverned(job: JobPass) -> Refusal | None:
     """Why an approval counts for nothing here: whoever may change the job could have written it."""
     spec = job.resource.spec
     if job.policy.approval is not Approval.REQUIRED or (spec.mode is Mode.DRY_RUN and spec.approval is None):
@@ -254,14 +164,14 @@ async def _ungoverned(job: _Job) -> Refusal | None:
     )
 
 
-async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
+async def _run(job: JobPass, status: ReplayJobStatus, record: RunRecord) -> Pass:
     """The run is on record. The object says so whatever goes wrong from here on: by its status what is sent
     is frozen."""
     stream = job.opened.stream
     if status.plan is None or status.plan.hash != record.plan_hash:
         plan = await read_plan(stream, record.run_id, record.plan_hash)
         if plan is not None:
-            status = _with_plan(job, status, plan)
+            status = with_plan(job, status, plan)
     run = RunStatus(
         id=record.run_id,
         key=record.run_key,
@@ -277,7 +187,7 @@ async def _run(job: _Job, status: ReplayJobStatus, record: RunRecord) -> Pass:
     return replace(result, events=(*events, *result.events))
 
 
-def _begun(job: _Job, record: RunRecord) -> list[ObjectEvent]:
+def _begun(job: JobPass, record: RunRecord) -> list[ObjectEvent]:
     """What is told of a run that the object's status does not know yet."""
     resource, known = job.resource, job.resource.status.run
     if known is not None and known.id == record.run_id:
@@ -292,7 +202,7 @@ def _begun(job: _Job, record: RunRecord) -> list[ObjectEvent]:
     return events
 
 
-async def _going(job: _Job, status: ReplayJobStatus, run: RunStatus, record: RunRecord) -> Pass:
+async def _going(job: JobPass, status: ReplayJobStatus, run: RunStatus, record: RunRecord) -> Pass:
     """It goes on, is held, or has ended."""
     world, stream, spec = job.world, job.opened.stream, job.resource.spec
     executed = Run(
@@ -305,11 +215,11 @@ async def _going(job: _Job, status: ReplayJobStatus, run: RunStatus, record: Run
     )
     end = await read_end(stream, record.run_id)
     if end is not None:
-        return await _ended(job, _with_former_approval(job, status, record), run, executed, end)
+        return await _ended(job, with_former_approval(job, status, record), run, executed, end)
     # whoever approved the plan when the run began was entitled to; who does so later has to be
     ungoverned = await _ungoverned(job) if record.approved_by is None else None
     awaited = approval_refusal(job.policy, job.spec.stream, record.plan_hash, spec.approval)
-    status = _with_approval(job, status, awaiting=awaited is not None, governed=ungoverned is None)
+    status = with_approval(job, status, awaiting=awaited is not None, governed=ungoverned is None)
     held: Waiting | Stalled | None = None
     if not _may_go_on(job.resource):
         held = Waiting(Reason.SUSPENDED, "" if spec.suspend else _DRY_AGAIN)
@@ -319,17 +229,17 @@ async def _going(job: _Job, status: ReplayJobStatus, run: RunStatus, record: Run
         held = _awaited(job, f"{awaited.message}; the run that was begun is held")
     if held is not None:
         await world.runs.hold(job.key)
-        return Pass(await _with_progress(job, status, executed), held)
+        return Pass(await with_progress(job, status, executed), held)
     standing = await world.runs.ensure(executed)
     if standing.end is not None:
         return await _ended(job, status, run, executed, standing.end)
-    status = await _with_progress(job, status, executed)
+    status = await with_progress(job, status, executed)
     return Pass(status, standing.outcome, standing.events)
 
 
-async def _ended(job: _Job, status: ReplayJobStatus, run: RunStatus, executed: Run, end: End) -> Pass:
+async def _ended(job: JobPass, status: ReplayJobStatus, run: RunStatus, executed: Run, end: End) -> Pass:
     await job.world.runs.ended(executed)
-    status = await _with_progress(job, status, executed, ended=True)
+    status = await with_progress(job, status, executed, ended=True)
     status = status.model_copy(update={"run": run.model_copy(update={"completionTime": end.at})})
     again, expired = _outlived(job.resource, job.world, end.at)
     if end.state is EndState.SUCCEEDED:
@@ -368,71 +278,7 @@ def _finished(resource: ReplayJob, world: World) -> Pass | None:
     return None
 
 
-async def _shown_plan(job: _Job, status: ReplayJobStatus) -> ReplayPlan | None:
-    """The plan that was approved, or else shown, if it is one of this spec. A plan of which it was said that
-    it is out of date is not shown again in a dry run."""
-    approval = job.resource.spec.approval
-    hashes = [approval.plan] if approval is not None else []
-    complete = condition_of(status.conditions, _T.COMPLETE)
-    outdated = complete is not None and complete.reason == Reason.PLAN_CHANGED
-    if status.plan is not None and not (outdated and job.resource.spec.mode is Mode.DRY_RUN):
-        hashes.append(status.plan.hash)
-    for plan_hash in hashes:
-        plan = await read_plan(job.opened.stream, job.run_id, plan_hash)
-        if plan is not None and plan.spec == job.spec:
-            return plan
-    return None
-
-
-async def _made_plan(job: _Job) -> ReplayPlan | None:
-    """A new plan; None while it is being made."""
-
-    async def make() -> ReplayPlan:
-        stream = job.opened.stream
-        snapshot = await take_snapshot(stream, now=job.world.clock.now())
-        return await dry_run(stream, snapshot, job.spec, job.run_id, selector_of(stream, job.world.memory))
-
-    # the digest is of the spec without its runKey: with another key it is the plan of another run
-    made = job.world.background.poll(job.key, _PLAN, f"{job.run_id} {job.spec.digest}", make)
-    return None if made is None else made.value
-
-
-async def _changed(job: _Job, plan: ReplayPlan) -> Waiting | Stalled | None:
-    """Whether a slice that must not set entities back has changed since its plan was made. What has come in
-    since can only matter where it may be newer than an event of the slice."""
-    if plan.spec.on_stale is not StaleAction.FAIL:
-        return None
-
-    async def look() -> Stalled | None:
-        stream = job.opened.stream
-        snapshot = await take_snapshot(stream, now=job.world.clock.now())
-        known = {segment.key for segment in plan.segments}
-        new = [entry for entry in snapshot.segments if entry.key not in known]
-        if not any(may_hold_newer(plan.spec, entry) for entry in new):
-            return None
-        measure = (await selector_of(stream, job.world.memory).measure(plan.spec, snapshot.segments)).measure
-        if measure.stale > 0:
-            message = (
-                f"{measure.stale} entities have got newer events outside the slice since the plan was made"
-            )
-            return Stalled(Reason.STALE_EVENTS, message, again=STALLED_AGAIN)
-        if measure.matched != plan.measure.matched:
-            message = (
-                f"the slice held {plan.measure.matched} events when it was planned and now holds "
-                f"{measure.matched}: set mode to DryRun to see the new plan, or onStale to Send"
-            )
-            return Stalled(Reason.PLAN_CHANGED, message, again=STALLED_AGAIN)
-        return None
-
-    looked = job.world.background.poll(job.key, _CHECK, plan.hash, look)
-    return (
-        Waiting(Reason.PLANNING, "the plan is compared with what has come in since")
-        if looked is None
-        else looked.value
-    )
-
-
-def _still_wanted(job: _Job) -> bool:
+def _still_wanted(job: JobPass) -> bool:
     """Whether the run may go on by what the object says at present."""
     now = job.world.objects.find(job.key)
     return (
@@ -458,13 +304,13 @@ def _may_go_on(resource: ReplayJob) -> bool:
     return resource.spec.mode is Mode.RUN and not resource.spec.suspend
 
 
-def _refusal(job: _Job, refusal: Refusal) -> Stalled:
+def _refusal(job: JobPass, refusal: Refusal) -> Stalled:
     """It heals when the job or its stream's policy changes, or what is missing is installed."""
     again = STALLED_AGAIN if refusal.reason is Reason.APPROVAL_POLICY_MISSING else None
     return Stalled(refusal.reason, refusal.message, on=job.stream, again=again)
 
 
-def _awaited(job: _Job, message: str) -> Waiting:
+def _awaited(job: JobPass, message: str) -> Waiting:
     """Until a person approves, or the stream's owner no longer asks for it."""
     return Waiting(Reason.AWAITING_APPROVAL, message, on=job.stream)
 
@@ -473,77 +319,8 @@ def _matched(plan: ReplayPlan) -> str:
     return f"a run would send {plan.measure.matched} events; plan {plan.hash[:12]}…"
 
 
-def _addresses(job: _Job) -> StreamAddresses:
+def _addresses(job: JobPass) -> StreamAddresses:
     stream = job.opened.stream
     gateway = job.world.gateway
     url = f"{gateway}/v1/streams/{stream.namespace}/{stream.name}"
     return StreamAddresses((url,) if gateway else (), job.opened.place.bucket, stream.layout.prefix)
-
-
-def _with_approval(
-    job: _Job, status: ReplayJobStatus, *, awaiting: bool, governed: bool = True
-) -> ReplayJobStatus:
-    if job.policy.approval is not Approval.REQUIRED:
-        return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY)
-    if not governed:
-        return job.told(status, _T.APPROVED, False, Reason.APPROVAL_POLICY_MISSING)
-    if awaiting:
-        return job.told(status, _T.APPROVED, False, Reason.AWAITING_APPROVAL)
-    return job.told(status, _T.APPROVED, True, Reason.APPROVED)
-
-
-def _with_former_approval(job: _Job, status: ReplayJobStatus, record: RunRecord) -> ReplayJobStatus:
-    """Of a run that has ended: it awaits no approval any more, whatever its stream asks for by now."""
-    if is_true(status.conditions, _T.APPROVED):
-        return status  # as it was said while it went on
-    if job.policy.approval is not Approval.REQUIRED:
-        return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY)
-    by = record.approved_by
-    if by is not None:
-        return job.told(status, _T.APPROVED, True, Reason.APPROVED, f"{by} approved the plan.")
-    message = "The stream's replayPolicy asked for no approval when the run began."
-    return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY, message)
-
-
-def _with_plan(job: _Job, status: ReplayJobStatus, plan: ReplayPlan) -> ReplayJobStatus:
-    measure = plan.measure
-    seconds = estimated_seconds(measure, effective_pace(job.policy, job.resource.spec.pace))
-    requests = estimated_requests(measure, plan.spec.target, plan.spec.shards)
-    shown = PlanStatus(
-        hash=plan.hash,
-        asOf=plan.as_of,
-        segments=len(plan.reads),
-        matched=measure.matched,
-        bytes=measure.bytes,
-        firstEventTime=measure.first_event_time,
-        lastEventTime=measure.last_event_time,
-        stale=measure.stale,
-        estimatedDuration=None if seconds is None else duration_text(seconds),
-        estimatedCost=estimated_cost(requests, plan.spec.target),
-    )
-    return status.model_copy(update={"plan": shown})
-
-
-async def _with_progress(
-    job: _Job, status: ReplayJobStatus, executed: Run, *, ended: bool = False
-) -> ReplayJobStatus:
-    progress = await job.world.runs.progress(executed, ended=ended)
-    totals = progress.totals
-    before = status.progress
-    return status.model_copy(
-        update={
-            "progress": ProgressStatus(
-                sent=totals.sent,
-                failed=totals.failed,
-                held=totals.held,
-                skippedDuplicates=None if before is None else before.skippedDuplicates,
-                bytes=totals.bytes,
-                shardsSucceeded=progress.shards_succeeded,
-                lastCheckpointTime=progress.last_checkpoint,
-            ),
-            "failures": tuple(
-                Failure(eventID=failure.event_id, reason=failure.reason, message=failure.message[:1024])
-                for failure in progress.failures
-            ),
-        }
-    )
