@@ -49,6 +49,9 @@ def up_command(pods: bool | None, image: bool) -> None:
 @main.command("down")
 def down_command() -> None:
     """Ends what `up` started. Nothing of it is kept."""
+    if not _home().exists():
+        click.echo("there is none that `make cluster` has started")
+        return
     handle.end(_home())
     shutil.rmtree(_home(), ignore_errors=True)
 

@@ -191,6 +191,12 @@ class AggregateVersion(Resource):
         PrinterColumn(name="As of", type="string", jsonPath=".status.asOf"),
         PrinterColumn(name="Changed", type="integer", jsonPath=".status.difference.rowsChanged"),
         PrinterColumn(name="Age", type="date", jsonPath=".metadata.creationTimestamp"),
+        PrinterColumn(
+            name="Message",
+            type="string",
+            jsonPath='.status.conditions[?(@.type=="Ready")].message',
+            wide=True,
+        ),
     )
 
     spec: AggregateVersionSpec = Field(

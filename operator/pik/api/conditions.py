@@ -74,7 +74,7 @@ class Reason(Documented):
     COMPUTING = "Computing", "The aggregate is being computed."
 
     # a person or another object is waited for
-    PLANNED = "Planned", "The dry run is done: status.plan says what a run would send."
+    PLANNED = "Planned", "status.plan says what a run sends."
     AWAITING_APPROVAL = "AwaitingApproval", "The stream wants the current plan approved before it is run."
     SUSPENDED = "Suspended", "spec.suspend holds it; it goes on where it was when the field is cleared."
     STREAM_NOT_FOUND = "StreamNotFound", "The CaptureStream that streamRef names does not exist (yet)."

@@ -324,6 +324,12 @@ class ReplayJob(Resource):
         PrinterColumn(name="Sent", type="integer", jsonPath=".status.progress.sent"),
         PrinterColumn(name="Failed", type="integer", jsonPath=".status.progress.failed"),
         PrinterColumn(name="Age", type="date", jsonPath=".metadata.creationTimestamp"),
+        PrinterColumn(
+            name="Message",
+            type="string",
+            jsonPath='.status.conditions[?(@.type=="Complete")].message',
+            wide=True,
+        ),
     )
 
     spec: ReplayJobSpec = Field(description="What is wanted of the replay.")

@@ -9,7 +9,7 @@ from pik.api.kinds import AnyResource
 from pik.cli.desk import folder_of
 from pik.cli.handover import delete, record_of
 from pik.cli.resources import KIND
-from pik.cli.where import Where, where_options
+from pik.cli.where import InCluster, Where, where_options
 from pik.local.state import State
 
 
@@ -30,7 +30,8 @@ def command(kind: type[AnyResource], name: str, timeout: float, place: Where) ->
 
     In a cluster that is done by `kubectl delete`.
     """
-    instead = f"in a cluster objects are deleted by `kubectl delete {kind.PLURAL}.{GROUP} {name}`"
+    within = f" -n {place.namespace}" if isinstance(place, InCluster) and place.namespace else ""
+    instead = f"in a cluster objects are deleted by `kubectl delete {kind.PLURAL}.{GROUP} {name}{within}`"
     state = State(folder_of(place, instead))
     record = record_of(state, kind, name)
     if delete(state, record, timeout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -201,6 +202,7 @@ class _Import:
 async def _sender(
     desk: Desk, resource: CaptureStream, rules: IntakeRules, gateway: str | None, token: str | None
 ) -> AsyncIterator[Sender]:
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # each try; the last one's error is shown
     url = _url(desk, resource, gateway)
     if url is not None:
         import httpx

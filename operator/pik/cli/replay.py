@@ -53,7 +53,8 @@ async def command(shelf: Shelf, name: str, run: bool, printed: bool, **given: An
     key, change = await shelf.apply(read)
     click.echo(f"{key} {change}")
     click.echo(
-        f"look at it: pik describe replayjob {name}" + ("" if run else "; send it: the same with --run")
+        f"look at it: pik describe replayjob {key.namespace}/{name}"
+        + ("" if run else "; send it: the same with --run")
     )
     if hint := shelf.idle():
         click.echo(hint, err=True)

@@ -79,7 +79,9 @@ class Posted:
                 self._url, content=body, headers={"content-type": "application/x-ndjson"}, timeout=_SECONDS
             )
         except httpx.TransportError as error:
-            raise Unavailable(f"{self._url}: {error or type(error).__name__}") from error
+            raise Unavailable(
+                f"{self._url}: {error or type(error).__name__}; --gateway names another way"
+            ) from error
         if response.status_code in (200, 422):
             return self._decoder.decode(response.content).answers
         message = f"{self._url} answered {response.status_code}: {_said(response)}"

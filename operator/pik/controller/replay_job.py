@@ -64,7 +64,7 @@ async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
     record = await read_record(opened.stream, identity)
     if record is None:
         return await _before_run(job, status)
-    return await _run(job, status, same_run(record, spec.digest))
+    return await _run(job, status, same_run(record, spec.digest), found=True)
 
 
 async def finalize_replay(resource: ReplayJob, world: World) -> Outcome:
@@ -164,9 +164,9 @@ async def _ungoverned(job: JobPass) -> Refusal | None:
     )
 
 
-async def _run(job: JobPass, status: ReplayJobStatus, record: RunRecord) -> Pass:
-    """The run is on record. The object says so whatever goes wrong from here on: by its status what is sent
-    is frozen."""
+async def _run(job: JobPass, status: ReplayJobStatus, record: RunRecord, *, found: bool = False) -> Pass:
+    """The run is on record; `found`: it was before this pass. The object says so whatever goes wrong from
+    here on: by its status what is sent is frozen."""
     stream = job.opened.stream
     if status.plan is None or status.plan.hash != record.plan_hash:
         plan = await read_plan(stream, record.run_id, record.plan_hash)
@@ -179,7 +179,7 @@ async def _run(job: JobPass, status: ReplayJobStatus, record: RunRecord) -> Pass
         ledgerURI=f"s3://{job.opened.place.bucket}/{run_keys(stream, record.run_id).root}",
     )
     status = job.told(status.model_copy(update={"run": run}), _T.PLANNED, True, Reason.PLANNED)
-    events = _begun(job, record)
+    events = _begun(job, record, found=found)
     try:
         result = await _going(job, status, run, record)
     except PikError as error:
@@ -187,12 +187,18 @@ async def _run(job: JobPass, status: ReplayJobStatus, record: RunRecord) -> Pass
     return replace(result, events=(*events, *result.events))
 
 
-def _begun(job: JobPass, record: RunRecord) -> list[ObjectEvent]:
-    """What is told of a run that the object's status does not know yet."""
+def _begun(job: JobPass, record: RunRecord, *, found: bool) -> list[ObjectEvent]:
+    """What is told of a run that the object's status does not know yet: it was begun now, or for an object
+    before this one."""
     resource, known = job.resource, job.resource.status.run
     if known is not None and known.id == record.run_id:
         return []
     events = []
+    if found:
+        message = (
+            f"runKey {record.run_key!r} was begun at {record.started}: what that run sent is not sent again"
+        )
+        events.append(ObjectEvent(EventType.NORMAL, "RunFound", message))
     if record.approved_by is not None:
         message = f"{record.approved_by} approved plan {record.plan_hash[:12]}…"
         events.append(ObjectEvent(EventType.NORMAL, "Approved", message))
