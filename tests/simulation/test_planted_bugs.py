@@ -12,8 +12,8 @@ from pik.domain.instants import Instant
 from pik.execution import reindex as reindexing
 from pik.execution.capture.deciding import Deciding
 from pik.execution.capture.landing import Landing
-from pik.execution.capture.on_write import OnWrite
 from pik.execution.capture.winners import Winner, Winners
+from pik.execution.generations import KnownGeneration
 from pik.execution.stream import Deduplication
 from pik.memory.index import MemoryIndex
 from pik.ports.index import GenerationState
@@ -62,14 +62,12 @@ def trust_the_dead(patch: pytest.MonkeyPatch) -> None:
 
 def do_not_look_at_the_generation_again(patch: pytest.MonkeyPatch) -> None:
     """Step 3 left out."""
-    real = OnWrite._generation
+    real = KnownGeneration.read
 
-    async def generation(self: OnWrite) -> int:
-        held = getattr(self, "held", None)
-        self.held = None if held else await real(self)  # type: ignore[attr-defined]
-        return held or self.held  # type: ignore[attr-defined, no-any-return]
+    async def read(self: KnownGeneration) -> int:
+        return await real(self) if self._known is None else self._known
 
-    patch.setattr(OnWrite, "_generation", generation)
+    patch.setattr(KnownGeneration, "read", read)
 
 
 def answer_though_fenced(patch: pytest.MonkeyPatch) -> None:

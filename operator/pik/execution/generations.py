@@ -6,6 +6,7 @@ import msgspec
 
 from pik.domain.errors import NotReady
 from pik.domain.segments import GenerationRecord
+from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
 from pik.ports.index import GenerationState
 
@@ -32,3 +33,30 @@ async def ready_generation(stream: Stream) -> GenerationState:
             else f"{stream.namespace}/{stream.name} has no index yet: run `pik reindex`"
         )
     return state
+
+
+class KnownGeneration:
+    """The generation that one writer works under. What it found last is good enough to begin with: whoever
+    relies on it reads it again, or writes on the condition that it still holds, before anything is answered.
+    That saves every commit a read."""
+
+    def __init__(self, stream: Stream, patience: Patience) -> None:
+        self._stream = stream
+        self._patience = patience
+        self._known: int | None = None
+
+    async def known(self) -> int:
+        """As it was found last. Raises what `read` does."""
+        return await self.read() if self._known is None else self._known
+
+    async def read(self) -> int:
+        """As it is now. Raises what `ready_generation` does, and `Unavailable`."""
+        self.forget()
+        stream = self._stream
+        state = await until_answered(stream.clock, self._patience, lambda: ready_generation(stream))
+        self._known = state.number
+        return state.number
+
+    def forget(self) -> None:
+        """It may be another by now."""
+        self._known = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 
 from pik.domain.arrivals import Row
@@ -11,6 +12,7 @@ from pik.domain.instants import Instant
 from pik.domain.layout import segment_id
 from pik.domain.segments import SegmentEntry, SegmentHead, SegmentID
 from pik.execution.capture.settings import CaptureSettings
+from pik.execution.concurrency import all_of
 from pik.execution.generations import newest_record
 from pik.execution.ownership import check_epoch
 from pik.execution.reading.describe import describe_rows, known_from
@@ -91,10 +93,11 @@ class Landing:
         """
         stream = self._stream
         generation = entry.segment.generation
-        await until_answered(stream.clock, self._settings.patience, lambda: check_epoch(stream))
+        # side by side: the segment has landed, and counts whether its row is there or not
+        calls = (lambda: check_epoch(stream), lambda: stream.index.put_segment(entry, generation))
         try:
-            await until_answered(
-                stream.clock, self._settings.patience, lambda: stream.index.put_segment(entry, generation)
+            await all_of(
+                [partial(until_answered, stream.clock, self._settings.patience, c) for c in calls], 2
             )
         except NoSuchTable as error:
             raise NotReady("the index table is gone: run `pik reindex`") from error

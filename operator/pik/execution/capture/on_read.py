@@ -10,8 +10,7 @@ from pik.domain.instants import Instant
 from pik.execution.capture.answers import Answer, Attempt, Item, Status
 from pik.execution.capture.landing import Landing, Voided
 from pik.execution.capture.settings import CaptureSettings
-from pik.execution.generations import ready_generation
-from pik.execution.retrying import until_answered
+from pik.execution.generations import KnownGeneration
 from pik.execution.stream import Stream
 
 
@@ -22,16 +21,13 @@ class OnRead:
         self._stream = stream
         self._settings = settings
         self._landing = landing
+        self._generation = KnownGeneration(stream, settings.patience)
 
     async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt:
         """Answers every item, or has all of them start again where the index moved to a generation that does
         not list this segment. Raises `Unavailable` and `NotReady`: then nothing was answered."""
-        stream = self._stream
         try:
-            state = await until_answered(
-                stream.clock, self._settings.patience, lambda: ready_generation(stream)
-            )
-            head = self._landing.head(stamp, state.number)
+            head = self._landing.head(stamp, await self._generation.known())
             rows = [
                 Row(
                     number,
@@ -43,10 +39,15 @@ class OnRead:
             entry = await self._landing.land(head, rows)
             registered = await self._landing.register(entry)
         except NoSuchTable as error:
+            self._generation.forget()
             raise NotReady("the index table is gone: run `pik reindex`") from error
+        except NotReady:
+            self._generation.forget()
+            raise
         except Voided:
             return Attempt([], [item.again(voided=True) for item in items])
         if not registered:
+            self._generation.forget()
             return Attempt([], [item.again(voided=False) for item in items])
         return Attempt(
             [

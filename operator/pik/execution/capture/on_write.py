@@ -17,8 +17,7 @@ from pik.execution.capture.deciding import Again, Deciding, Decisions
 from pik.execution.capture.landing import Landing, Voided
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.capture.winners import Sameness, Winner
-from pik.execution.generations import ready_generation
-from pik.execution.retrying import until_answered
+from pik.execution.generations import KnownGeneration
 from pik.execution.stream import Stream
 
 
@@ -30,6 +29,7 @@ class OnWrite:
         self._settings = settings
         self._landing = landing
         self._deciding = Deciding(stream, settings, landing)
+        self._generation = KnownGeneration(stream, settings.patience)
 
     async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt:
         """Answers what one segment can decide. Nothing is answered before it is durable and indexed.
@@ -39,22 +39,27 @@ class OnWrite:
         """
         head: SegmentHead | None = None
         try:
-            head = self._landing.head(stamp, await self._generation())
+            head = self._landing.head(stamp, await self._generation.known())
             return await self._fill(head, items)
         except NoSuchTable as error:
+            self._generation.forget()
             raise NotReady("the index table is gone: run `pik reindex`") from error
+        except NotReady:
+            self._generation.forget()
+            raise
         except Unavailable:
             if head is not None:
                 self._deciding.abandon(head.segment)
             raise
         except (Again, Voided) as turn:
+            self._generation.forget()
             return Attempt([], [item.again(voided=isinstance(turn, Voided)) for item in items])
 
     async def _fill(self, head: SegmentHead, items: Sequence[Item]) -> Attempt:
         """Steps 2 to 6 for one segment. Raises `Again` and `Voided`: then all of it starts again."""
         groups = _by_event(items)
         decisions = await self._deciding.decide(head, groups)
-        if await self._generation() != head.segment.generation:
+        if await self._generation.read() != head.segment.generation:
             raise Again
         attempt = Attempt(
             answers=[],
@@ -73,12 +78,6 @@ class OnWrite:
             raise Again
         attempt.answers.extend(answers)
         return attempt
-
-    async def _generation(self) -> int:
-        state = await until_answered(
-            self._stream.clock, self._settings.patience, lambda: ready_generation(self._stream)
-        )
-        return state.number
 
     def _rows(
         self, head: SegmentHead, groups: dict[str, list[Item]], decisions: Decisions
