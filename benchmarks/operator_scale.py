@@ -117,7 +117,7 @@ def _started(
     namespace = f"scale-{name}"
     cluster.kubectl("create", "namespace", namespace)
     log = stack.enter_context((scratch / f"{name}.log").open("wb"))
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, str(HERE / program[0]), str(cluster.kubeconfig), namespace, *more],
         stdout=log,
         stderr=log,

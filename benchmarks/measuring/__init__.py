@@ -1,0 +1,1 @@
+"""How anything is measured here: in turns, within one run, as ratios."""

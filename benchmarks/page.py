@@ -1,0 +1,70 @@
+"""Writes what was measured into docs/performance.md, with its chart: `python benchmarks/page.py`.
+
+It reads `results/*.json`, which the other scripts keep.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import msgspec
+from measuring.report import RESULTS
+
+mpl.use("svg")
+from matplotlib import pyplot
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+CHART = PAGE.parent / "images" / "performance.svg"
+_REGION = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def figures() -> Iterator[dict[str, Any]]:
+    for path in sorted(RESULTS.glob("*.json")):
+        yield from msgspec.json.decode(path.read_bytes())["figures"]
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+    rows = ["| what | measured as | to reach | reached |", "|---|---|---|---|"]
+    for each in found:
+        bound = "" if each["bound"] is None else f"{each['sense']} {each['bound']:g}"
+        mark = "" if each["holds"] else " (not reached)"
+        rows.append(
+            f"| {each['what']} | {each['side']} ÷ {each['other']} | {bound} | {each['value']:,.2f}{mark} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def draw(found: Sequence[dict[str, Any]]) -> None:
+    """How much of what is to be reached is: 1 is all of it, on a logarithmic axis."""
+    bounded = [each for each in found if each["bound"] is not None]
+    parts = [
+        each["value"] / each["bound"] if each["sense"] == "≥" else each["bound"] / each["value"]
+        for each in bounded
+    ]
+    figure, axes = pyplot.subplots(figsize=(8, 0.45 * len(bounded) + 1.2))
+    names = [f"{each['what']}\n÷ {each['other']}" for each in bounded]
+    colors = ["#3a7d44" if part >= 1 else "#b5483a" for part in parts]
+    axes.barh(names, parts, color=colors, left=0)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel("reached ÷ to reach")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.invert_yaxis()
+    figure.tight_layout()
+    CHART.parent.mkdir(exist_ok=True)
+    figure.savefig(CHART, metadata={"Date": None})
+
+
+def main() -> None:
+    found = list(figures())
+    text = PAGE.read_text()
+    PAGE.write_text(_REGION.sub(lambda m: f"{m[1]}{table(found)}{m[2]}", text))
+    draw(found)
+
+
+if __name__ == "__main__":
+    main()
