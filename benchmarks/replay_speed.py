@@ -59,7 +59,7 @@ class Nothing:
     async def close(self) -> None: ...
 
 
-def job(limit: int | None = None, order: str = "EventTime") -> ReplayJobSpec:
+def job(limit: int | None = None) -> ReplayJobSpec:
     """The whole window."""
     window = {"from": "2023-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}
     more = {} if limit is None else {"limit": limit}
@@ -68,7 +68,7 @@ def job(limit: int | None = None, order: str = "EventTime") -> ReplayJobSpec:
             "streamRef": {"name": "x"},
             "target": {"type": "HTTP", "http": {"url": "https://example.test/"}},
             "select": {"window": window, **more},
-            "order": order,
+            "order": "EventTime",
         }
     )
 
@@ -98,7 +98,8 @@ async def _replay(stream: Stream, sink: Sink, spec: ReplayJobSpec) -> int:
 
 def select(stream: Stream, files: list[Path], spec: ReplayJobSpec) -> float:
     """Rows a second of DuckDB alone, read to the end."""
-    query = shard_query(replay_spec(spec, "bench"), None, on_read=True, shard=0, start=0)
+    on_read = stream.deduplication is Deduplication.ON_READ
+    query = shard_query(replay_spec(spec, "bench"), None, on_read=on_read, shard=0, start=0)
     began = time.perf_counter()
     with closing(connect()) as con:
         open_arrivals(con, files)

@@ -52,6 +52,32 @@ def test_first_arrival_wins_and_repeats_are_told_apart() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("deduplication", "asked"),
+    [
+        (
+            Deduplication.ON_WRITE,
+            ["index.reserve", "index.generation", "objects.create", "index.put_segment", "objects.read"],
+        ),
+        (Deduplication.ON_READ, ["objects.create", "index.put_segment", "objects.read"]),
+    ],
+)
+def test_what_a_commit_asks_of_aws(deduplication: Deduplication, asked: list[str]) -> None:
+    """Each call is a wait before the answer, but for the last, of the owner's epoch, which is beside it."""
+
+    async def main() -> None:
+        world, stream = await ready_world(deduplication)
+        owner = OwnerRecord("stream-1", "here", "default", "s", epoch=1)
+        await stream.objects.create("owner.json", msgspec.json.encode(owner))
+        capture = Capture(replace(stream, epoch=1), CaptureSettings(max_rows=1, commits=2))
+        await capture.ingest([arrival(1, 0)])
+        world.trace.clear()
+        await asyncio.gather(*(capture.ingest([arrival(key, 0)]) for key in range(2, 42)))
+        assert sorted(line.rpartition(" ")[2] for line in world.trace) == sorted(asked * 40)
+
+    run(main())
+
+
 def test_the_same_id_twice_in_one_segment() -> None:
     async def main() -> None:
         _, stream = await ready_world()

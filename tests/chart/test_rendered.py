@@ -133,6 +133,21 @@ def test_addresses_that_are_told_are_those_of_services(render: Renderer, values:
         assert (host, int(port or {"http": 80, "https": 443}[scheme])) in ports
 
 
+@pytest.mark.parametrize(
+    ("values", "reviews", "tokens"),
+    [
+        ("full", "true", "shop/orders-token,billing/token"),
+        ("namespaced", "false", None),
+    ],
+)
+def test_the_operator_is_told_how_the_gateway_knows_callers(
+    render: Renderer, values: str, reviews: str, tokens: str | None
+) -> None:
+    found = [environment_of(pod) for pod in pods(of_kind(render(values), "Deployment"))]
+    (told,) = [each for each in found if "PIK_EXECUTOR" in each]
+    assert (told["PIK_GATEWAY_REVIEWS"], told.get("PIK_GATEWAY_TOKENS")) == (reviews, tokens)
+
+
 def test_a_namespaced_install_has_no_right_over_the_cluster(render: Renderer) -> None:
     manifests = render("namespaced", namespace="pik-system")
     assert not of_kind(manifests, "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")

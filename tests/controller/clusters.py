@@ -32,9 +32,10 @@ from pik.execution.retrying import Patience
 from pik.memory.index import MemoryIndex
 from pik.memory.objects import MemoryObjectStore
 from pik.memory.provisioning import MemoryAccount, MemoryProvisioner
-from pik.memory.sink import Answer, MemorySink, MemoryTarget, accept
+from pik.memory.sink import DELIVERED, Answer, MemorySink, MemoryTarget, accept
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
 from pik.planning.replay.spec import TargetAddress
+from pik.ports.sinks import Delivery, Message
 from pik.ports.system import Entropy
 
 START = parse_instant("2026-03-01T12:00:00Z")
@@ -236,6 +237,17 @@ class Cluster:
         await self.background.close(grace=0.1)
         for opened in self.workshop.opened():
             await opened.capture.close()
+
+    def apply_in_first_chunk(self, text: str, namespace: str = "default") -> None:
+        """Somebody applies this while the run of the job `again` sends its first chunk."""
+
+        async def answer(message: Message) -> Delivery:
+            if len(self.cloud.target.received) == 0:
+                self.apply(text)
+                await self.manager.one(ObjectKey("ReplayJob", namespace, "again"))
+            return DELIVERED
+
+        self.cloud.answer = answer
 
     def apply(self, text: str) -> ObjectKey:
         """Creates or changes an object, as an API server would. Raises `InvalidManifest`."""

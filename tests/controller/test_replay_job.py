@@ -105,6 +105,8 @@ async def test_a_run_happens_once(cluster: Cluster, how: str) -> None:
     assert state(cluster, key) == "Succeeded"
     assert cluster.status(key).progress.sent == 6
     assert len(cluster.cloud.target.received) == 6
+    (told,) = [one.message for _, one in cluster.objects.events if one.reason == "RunFound"]
+    assert told.endswith("what that run sent is not sent again")
 
 
 async def test_another_run_key_is_another_run(cluster: Cluster) -> None:
@@ -290,13 +292,7 @@ async def test_a_run_stops_where_the_streams_owner_does_not_allow_it_any_more(cl
     things = await stream(cluster, STREAM + "  access: {from: All}\n", count=0)
     await cluster.ingest(things, events(250))
 
-    async def answer(message: Message) -> Delivery:
-        if len(cluster.cloud.target.received) == 0:
-            cluster.apply(STREAM)
-            await cluster.manager.one(ObjectKey("ReplayJob", "other", "again"))
-        return DELIVERED
-
-    cluster.cloud.answer = answer
+    cluster.apply_in_first_chunk(STREAM, namespace="other")
     elsewhere = job().replace("{name: again}", "{name: again, namespace: other}")
     key = cluster.apply(elsewhere.replace("{name: things}", "{name: things, namespace: default}"))
     await cluster.settle()

@@ -17,9 +17,8 @@ from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer
 from pik.execution.replay.runs import read_record
 from pik.memory.provisioning import MemoryAccount
-from pik.memory.sink import DELIVERED, accept
+from pik.memory.sink import accept
 from pik.planning.memory import memory_bytes
-from pik.ports.sinks import Delivery, Message
 
 RUN = JOB + "  mode: Run\n"
 SELECTOR = STREAM + "  access: {from: Selector, selector: {matchLabels: {team: data}}}\n"
@@ -209,25 +208,13 @@ async def test_who_approved_is_kept_with_the_run(cluster: Cluster) -> None:
 REQUIRED = "  replayPolicy: {approval: Required}\n"
 
 
-def in_first_chunk(cluster: Cluster, text: str) -> None:
-    """Somebody applies this while the run sends its first chunk."""
-
-    async def answer(message: Message) -> Delivery:
-        if len(cluster.cloud.target.received) == 0:
-            cluster.apply(text)
-            await cluster.manager.one(ObjectKey("ReplayJob", "default", "again"))
-        return DELIVERED
-
-    cluster.cloud.answer = answer
-
-
 async def test_an_approval_that_is_taken_away_holds_the_run_until_it_is_given_again(cluster: Cluster) -> None:
     things = await stream(cluster, STREAM + REQUIRED)
     await cluster.ingest(things, [event(number) for number in range(6, 250)])
     key = cluster.apply(RUN)
     await cluster.settle()
     plan = cluster.status(key).plan.hash
-    in_first_chunk(cluster, RUN)
+    cluster.apply_in_first_chunk(RUN)
     cluster.apply(approved(plan))
     await cluster.settle()
     assert cluster.condition(key, "Complete") == ("False", "AwaitingApproval")
@@ -250,7 +237,7 @@ async def test_an_owner_who_asks_for_approval_in_the_middle_is_heard(cluster: Cl
     things = await stream(cluster)
     await cluster.ingest(things, [event(number) for number in range(6, 250)])
     cluster.tenants.is_governed = heals != "approved"
-    in_first_chunk(cluster, STREAM + REQUIRED)
+    cluster.apply_in_first_chunk(STREAM + REQUIRED)
     key = cluster.apply(RUN)
     await cluster.settle()
     assert len(cluster.cloud.target.received) == 100

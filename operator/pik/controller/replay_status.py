@@ -99,7 +99,7 @@ async def with_progress(
 
 
 def with_approval(
-    job: JobPass, status: ReplayJobStatus, *, awaiting: bool, governed: bool = True
+    job: JobPass, status: ReplayJobStatus, *, awaiting: bool, governed: bool
 ) -> ReplayJobStatus:
     if job.policy.approval is not Approval.REQUIRED:
         return job.told(status, _T.APPROVED, True, Reason.WITHIN_POLICY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pik.domain.errors import NotReady
+from pik.domain.errors import NotReady, PikError
 from pik.domain.segments import GenerationRecord
 from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
@@ -50,10 +50,13 @@ class KnownGeneration:
         return await self.read() if self._known is None else self._known
 
     async def read(self) -> int:
-        """As it is now. Raises what `ready_generation` does, and `Unavailable`."""
-        self.forget()
+        """As it is now. Raises what `ready_generation` does, and `Unavailable`: then nothing is known."""
         stream = self._stream
-        state = await until_answered(stream.clock, self._patience, lambda: ready_generation(stream))
+        try:
+            state = await until_answered(stream.clock, self._patience, lambda: ready_generation(stream))
+        except PikError:
+            self.forget()
+            raise
         self._known = state.number
         return state.number
 

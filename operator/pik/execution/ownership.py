@@ -45,7 +45,7 @@ async def read_owner(objects: ObjectStore, prefix: str) -> OwnerRecord | None:
         stored = await objects.read(owner_key(prefix))
     except NoSuchObject:
         return None
-    return _decoded(prefix, stored.body)
+    return owner_in(prefix, stored.body)
 
 
 async def owners(objects: ObjectStore) -> AsyncIterator[tuple[str, OwnerRecord]]:
@@ -160,7 +160,7 @@ async def _take_over(objects: ObjectStore, prefix: str, claimant: Claimant, old:
     key = owner_key(prefix)
     stored = await objects.read(key)
     new = OwnerRecord(old.stream_id, claimant.cluster, claimant.namespace, claimant.name, old.epoch + 1)
-    if _decoded(prefix, stored.body) != old:
+    if owner_in(prefix, stored.body) != old:
         raise OwnershipConflict(f"the owner of {prefix or 'the bucket'} is changing")
     try:
         await objects.replace(key, msgspec.json.encode(new), stored.etag)
@@ -170,7 +170,8 @@ async def _take_over(objects: ObjectStore, prefix: str, claimant: Claimant, old:
     return new
 
 
-def _decoded(prefix: str, body: bytes) -> OwnerRecord:
+def owner_in(prefix: str, body: bytes) -> OwnerRecord:
+    """What an object at `owner_key(prefix)` says. Raises `Unusable`."""
     try:
         return msgspec.json.decode(body, type=OwnerRecord)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

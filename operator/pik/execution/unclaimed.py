@@ -7,11 +7,11 @@ from functools import partial
 
 import msgspec
 
-from pik.domain.errors import Denied, NoSuchBucket, NoSuchObject
+from pik.domain.errors import Denied, NoSuchBucket, NoSuchObject, Unusable
 from pik.domain.instants import Instant
 from pik.domain.layout import owner_key
 from pik.execution.concurrency import all_of
-from pik.execution.ownership import OwnerRecord
+from pik.execution.ownership import owner_in
 from pik.planning.storage import prefixes_of
 from pik.planning.unclaimed import Claim, Held, Made, Tagged, Unclaimed, sort_out, with_contents
 from pik.ports.inventory import Inventory
@@ -79,11 +79,9 @@ async def _bucket(
 async def _held(objects: ObjectStore, prefix: str) -> Held | None:
     try:
         stored = await objects.read(owner_key(prefix))
-        record = msgspec.json.decode(stored.body, type=OwnerRecord)
-    except (NoSuchObject, NoSuchBucket):
+        record = owner_in(prefix, stored.body)
+    except (NoSuchObject, NoSuchBucket, Unusable):  # or somebody's own file of this name
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None  # somebody's own file of this name
     return Held(prefix, record.stream_id, str(record.claimant), stored.last_modified)
 
 

@@ -39,10 +39,9 @@ class OnRead:
             entry = await self._landing.land(head, rows)
             registered = await self._landing.register(entry)
         except NoSuchTable as error:
-            self._generation.forget()
             raise NotReady("the index table is gone: run `pik reindex`") from error
         except NotReady:
-            self._generation.forget()
+            self._generation.forget()  # else a segment would be written for each of its tries
             raise
         except Voided:
             return Attempt([], [item.again(voided=True) for item in items])

@@ -42,11 +42,7 @@ class OnWrite:
             head = self._landing.head(stamp, await self._generation.known())
             return await self._fill(head, items)
         except NoSuchTable as error:
-            self._generation.forget()
             raise NotReady("the index table is gone: run `pik reindex`") from error
-        except NotReady:
-            self._generation.forget()
-            raise
         except Unavailable:
             if head is not None:
                 self._deciding.abandon(head.segment)
