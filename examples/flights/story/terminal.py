@@ -105,7 +105,7 @@ class Terminal:
     def next_commands(self, commands: Sequence[str]) -> None:
         self.console.print("\nTry next:")
         for command in commands:
-            self.console.print(f"  [bold cyan]{command}[/bold cyan]")
+            self.console.print(f"  [bold cyan]{command}[/bold cyan]", soft_wrap=True)  # to be copied
 
     def _rule(self, title: str) -> None:
         self.console.print()
