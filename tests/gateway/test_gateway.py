@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -259,6 +260,21 @@ async def test_it_serves_over_a_socket() -> None:
         with pytest.raises(CannotServe):
             async with serving(gateway, "127.0.0.1", int(url.rsplit(":", 1)[1])):
                 pass
+
+
+@pytest.mark.loopback
+async def test_an_answer_is_sent_at_once_and_not_after_an_acknowledgement_of_its_first_part() -> None:
+    delayed: list[bool] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        connection = send.__self__.transport.get_extra_info("socket")  # uvicorn's own
+        delayed.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(app, "127.0.0.1", 0) as url, httpx.AsyncClient(trust_env=False) as client:
+        await client.get(url)
+    assert delayed == [False]
 
 
 class Guard:
