@@ -38,14 +38,16 @@ class Here:
         clients = AwsClients(AwsAccess(endpoint_url=endpoint, connections=16))
         self.name = name
         self.s3, self.dynamodb = clients.client("s3"), clients.client("dynamodb")
+        self.quick_s3 = clients.quick_s3(self.s3)
+        self.quick_dynamodb = clients.quick_dynamodb(self.dynamodb)
         self.pool = ThreadOffload(16)
         self.directory = directory
         self.s3.create_bucket(Bucket=name)
 
     def stream(self) -> Stream:
         clock, entropy = SystemClock(), SystemEntropy()
-        objects = S3ObjectStore(self.s3, self.name, self.pool, clock)
-        table = DynamoTable(self.dynamodb, self.name, self.pool, clock, entropy)
+        objects = S3ObjectStore(self.quick_s3, self.name, self.pool, clock)
+        table = DynamoTable(self.quick_dynamodb, self.name, self.pool, clock, entropy)
         return Stream(
             namespace="tests",
             name="things",

@@ -45,14 +45,15 @@ def objects(request: pytest.FixtureRequest, unique: str) -> Objects:
 
         clock = ManualClock(parse_instant("2013-07-10T04:00:00.5Z"))
         return Objects(MemoryObjectStore(bucket, clock), forget)
-    s3 = request.getfixturevalue("clients").client("s3")
+    clients = request.getfixturevalue("clients")
+    s3 = clients.client("s3")
     io = request.getfixturevalue("io")
     s3.create_bucket(Bucket=unique)
 
     async def drop_bucket() -> None:
         s3.delete_bucket(Bucket=unique)
 
-    return Objects(S3ObjectStore(s3, unique, io, SystemClock()), drop_bucket)
+    return Objects(S3ObjectStore(clients.quick_s3(s3), unique, io, SystemClock()), drop_bucket)
 
 
 @pytest.fixture
@@ -69,14 +70,16 @@ def entries(request: pytest.FixtureRequest, unique: str) -> Entries:
             table.drop()
 
         return Entries(MemoryIndex(table), forget)
-    dynamodb = request.getfixturevalue("clients").client("dynamodb")
+    clients = request.getfixturevalue("clients")
+    dynamodb = clients.client("dynamodb")
     io = request.getfixturevalue("io")
     dynamodb.create_table(TableName=unique, BillingMode="PAY_PER_REQUEST", **SCHEMA)
 
     async def drop_table() -> None:
         dynamodb.delete_table(TableName=unique)
 
-    return Entries(DynamoIndex(DynamoTable(dynamodb, unique, io, SystemClock(), SystemEntropy())), drop_table)
+    quick = clients.quick_dynamodb(dynamodb)
+    return Entries(DynamoIndex(DynamoTable(quick, unique, io, SystemClock(), SystemEntropy())), drop_table)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from localstack_client.session import Session as LocalSession
 
 from pik.aws.errors import translated
 from pik.aws.observing import AwsObserver, observe
+from pik.aws.quick import QuickDynamoDB, QuickS3
 from pik.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -92,6 +93,14 @@ class AwsClients:
         if self._observer is not None:
             observe(client, self._observer)
         return client
+
+    def quick_s3(self, client: S3Client) -> QuickS3:
+        """The client for the calls of commits, by a shorter way."""
+        return QuickS3(client, self._session.get_credentials(), self._observer)
+
+    def quick_dynamodb(self, client: DynamoDBClient) -> QuickDynamoDB:
+        """The client for the calls of commits, by a shorter way."""
+        return QuickDynamoDB(client, self._session.get_credentials(), self._observer)
 
     def _made(self, service: str) -> Any:
         wanted = self._access.endpoint_url

@@ -13,6 +13,8 @@ from pik.ports.system import Clock, Entropy, Offload
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from pik.aws.quick import QuickDynamoDB
+
 STATEMENTS = 25  # of a BatchExecuteStatement
 KEYS = 100  # of a BatchGetItem
 ACTIONS = 100  # of a TransactWriteItems
@@ -25,10 +27,15 @@ class DynamoTable:
     times, with growing waits; what is still undone then is `Throttled` or `Unavailable`."""
 
     def __init__(
-        self, client: DynamoDBClient, name: str, io: Offload, clock: Clock, entropy: Entropy
+        self,
+        client: DynamoDBClient | QuickDynamoDB,
+        name: str,
+        io: Offload,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
         self.name = name
-        self._client = client
+        self._client: Any = client
         self._io = io
         self._clock = clock
         self._entropy = entropy
@@ -37,7 +44,8 @@ class DynamoTable:
         answer = await call(
             self._io, self._client.get_item, TableName=self.name, Key=key, ConsistentRead=True
         )
-        return answer.get("Item")
+        item: Item | None = answer.get("Item")
+        return item
 
     async def get_all(self, keys: Sequence[Item]) -> list[Item]:
         """The items that there are, in no order; up to 100 keys."""

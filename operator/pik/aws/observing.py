@@ -62,7 +62,7 @@ def observe(client: Any, observer: AwsObserver) -> None:
         observer.answered(
             service,
             event_name.rpartition(".")[2],
-            _result(parsed_response, response_dict),
+            result_of(parsed_response, 0 if response_dict is None else response_dict["status_code"]),
             now - context.get(_BEGAN, now),
             context.get("retries", {}).get("attempt", 1),
         )
@@ -92,10 +92,10 @@ def _is_partly_throttled(parsed: Any) -> bool:
     return any(isinstance(of_code(code, code), Throttled) for code in codes)
 
 
-def _result(parsed: Any, response: Any) -> CallResult:
-    if response is None or parsed is None:
+def result_of(parsed: Any, status: int) -> CallResult:
+    """`parsed`: the answer as botocore's client has it, or None. `status`: HTTP's, 0 where none came."""
+    if not status or parsed is None:
         return CallResult.UNANSWERED
-    status = response["status_code"]
     if status < _REDIRECTION:
         return CallResult.THROTTLED if _is_partly_throttled(parsed) else CallResult.OK
     code = parsed.get("Error", {}).get("Code", "")

@@ -19,6 +19,8 @@ from pik.ports.system import Clock, Offload
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from pik.aws.quick import QuickS3
+
 
 class Lock(msgspec.Struct, frozen=True):
     """S3 Object Lock of the objects that are created under a prefix."""
@@ -30,7 +32,7 @@ class Lock(msgspec.Struct, frozen=True):
 
 class S3ObjectStore:
     def __init__(
-        self, client: S3Client, bucket: str, io: Offload, clock: Clock, lock: Lock | None = None
+        self, client: S3Client | QuickS3, bucket: str, io: Offload, clock: Clock, lock: Lock | None = None
     ) -> None:
         self._client = client
         self._bucket = bucket
@@ -96,9 +98,8 @@ class S3ObjectStore:
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     async def _put(self, key: str, body: bytes, **options: Any) -> Any:
-        return await call(
-            self._io, self._client.put_object, Bucket=self._bucket, Key=key, Body=body, **options
-        )
+        put: Any = self._client.put_object
+        return await call(self._io, put, Bucket=self._bucket, Key=key, Body=body, **options)
 
     async def _check_bucket(self) -> None:
         try:

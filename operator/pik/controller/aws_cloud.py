@@ -103,7 +103,7 @@ class AwsCloud:
     def objects(self, bucket: str, storage: Storage) -> ObjectStore:
         lock = storage.objectLock
         return S3ObjectStore(
-            self._region(storage.region).s3,
+            self._region(storage.region).quick_s3,
             bucket,
             self._io,
             self._clock,
@@ -111,7 +111,7 @@ class AwsCloud:
         )
 
     def index(self, table: str, storage: Storage) -> Index:
-        client = self._region(storage.region).dynamodb
+        client = self._region(storage.region).quick_dynamodb
         return DynamoIndex(
             DynamoTable(client, table, self._io, self._clock, self._entropy), storage.retentionDays
         )
@@ -155,4 +155,6 @@ class _Region:
         self.s3 = clients.client("s3")
         self.dynamodb = clients.client("dynamodb")
         self.sqs = clients.client("sqs")
+        self.quick_s3 = clients.quick_s3(self.s3)
+        self.quick_dynamodb = clients.quick_dynamodb(self.dynamodb)
         self.provisioner = AwsProvisioner(self.s3, self.dynamodb, io, clock)
