@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from pik.domain.arrivals import Outcome, Rejection
 from pik.domain.errors import DataLost, NotReady, Overloaded, OwnershipConflict, Tampered, Unavailable
 from pik.domain.instants import Instant
-from pik.execution.capture.answers import Status
+from pik.execution.capture.answers import Request, Status
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.ownership import OwnerRecord
@@ -20,13 +21,12 @@ from pik.execution.retrying import Patience
 from pik.execution.stream import Deduplication, Stream
 from simulation.capture_scenario import arrival, read_truth
 from simulation.virtual_loop import run
-from simulation.world import CURRENT, World
+from simulation.world import World
 
 
 async def ready_world(deduplication: Deduplication = Deduplication.ON_WRITE) -> tuple[World, Stream]:
     world = World(1, deduplication)
-    CURRENT.set(world.process("writer"))
-    stream = world.stream()
+    stream = world.process("writer").stream()
     await reindex(stream, world.table.ensure)
     return world, stream
 
@@ -73,7 +73,7 @@ def test_what_a_commit_asks_of_aws(deduplication: Deduplication, asked: list[str
         await capture.ingest([arrival(1, 0)])
         world.trace.clear()
         await asyncio.gather(*(capture.ingest([arrival(key, 0)]) for key in range(2, 42)))
-        assert sorted(line.rpartition(" ")[2] for line in world.trace) == sorted(asked * 40)
+        assert sorted(call for _, _, call in world.trace) == sorted(asked * 40)
 
     run(main())
 
@@ -224,18 +224,18 @@ def test_an_event_past_retention_is_new_again() -> None:
 def test_a_segment_that_lands_late_is_known_from_when_it_landed() -> None:
     async def main() -> None:
         world, stream = await ready_world(Deduplication.ON_READ)
-        create = world.objects.create
+        create = stream.objects.create
 
         async def slow(key: str, body: bytes, content_type: str = "application/json") -> Instant:
             await asyncio.sleep(300)
             return await create(key, body, content_type)
 
-        world.objects.create = slow  # type: ignore[method-assign]
+        stream.objects.create = slow  # type: ignore[method-assign]
         await Capture(stream).ingest([arrival(1, 0)])
         [entry] = world.table.segments.values()
         assert entry.known_from.micros - entry.ingest_time.micros > 290_000_000
         before = dict(world.table.segments)
-        world.objects.create = create  # type: ignore[method-assign]
+        stream.objects.create = create  # type: ignore[method-assign]
         await reindex(stream, world.table.ensure)
         assert dict(world.table.segments) == before
 
@@ -250,7 +250,7 @@ def test_reindex_rebuilds_what_was_there() -> None:
             await capture.ingest([arrival(key, 0), arrival(key // 2, 1)])
         entries, segments = dict(world.table.entries), dict(world.table.segments)
         world.table.drop()
-        await world.objects.create(world.layout.raw, b"")  # a console's folder marker
+        await stream.objects.create(world.layout.raw, b"")  # a console's folder marker
         done = await reindex(stream, world.table.ensure)
         assert done.arrivals == 20
         assert segments == world.table.segments
@@ -319,20 +319,39 @@ def test_a_segment_under_another_ones_key_is_not_taken_for_it() -> None:
     run(main())
 
 
-def test_dead_writers_segments_are_waited_for_together() -> None:
+def test_a_request_that_failed_is_forgotten() -> None:
+    """Its error has a traceback, whose frames hold its items, which hold the request, which holds the error:
+    a circle that must be one for the collector too."""
+
     async def main() -> None:
         world, stream = await ready_world()
-        create = world.objects.create
+        capture = Capture(stream, CaptureSettings(patience=Patience(2, 0.1, 0.1)))
+        world.faults = replace(world.faults, refused=1.0)
+        for key in range(20):
+            with pytest.raises(Unavailable):
+                await capture.ingest([arrival(key, 0)])
+
+    gc.collect()
+    before = sum(isinstance(each, Request) for each in gc.get_objects())
+    run(main())
+    gc.collect()
+    assert sum(isinstance(each, Request) for each in gc.get_objects()) == before
+
+
+def test_dead_writers_segments_are_waited_for_together() -> None:
+    async def main() -> None:
+        _, stream = await ready_world()
+        create = stream.objects.create
 
         async def never(key: str, body: bytes, content_type: str = "application/json") -> Instant:
             raise Unavailable("S3 is away")
 
         gone = Capture(stream, CaptureSettings(max_rows=1, patience=Patience(1, 0.1, 0.1)))
-        world.objects.create = never  # type: ignore[method-assign]
+        stream.objects.create = never  # type: ignore[method-assign]
         for key in range(10):
             with pytest.raises(Unavailable):
                 await gone.ingest([arrival(key, 0)])
-        world.objects.create = create  # type: ignore[method-assign]
+        stream.objects.create = create  # type: ignore[method-assign]
         began = asyncio.get_running_loop().time()
         answers = await Capture(stream, CaptureSettings(void_wait=10)).ingest(
             [arrival(key, 0) for key in range(10)]
@@ -347,12 +366,12 @@ def test_a_writer_whose_stream_was_taken_over_answers_nothing() -> None:
     async def main() -> None:
         world, stream = await ready_world()
         record = OwnerRecord("stream-1", "old", "default", "s", 1)
-        await world.objects.create(world.layout.owner, msgspec.json.encode(record))
+        await stream.objects.create(world.layout.owner, msgspec.json.encode(record))
         capture = Capture(replace(stream, epoch=1))
         assert (await capture.ingest([arrival(1, 0)]))[0].status is Status.ACCEPTED
-        there = await world.objects.read(world.layout.owner)
+        there = await stream.objects.read(world.layout.owner)
         taken = msgspec.structs.replace(record, cluster="new", epoch=2)
-        await world.objects.replace(world.layout.owner, msgspec.json.encode(taken), there.etag)
+        await stream.objects.replace(world.layout.owner, msgspec.json.encode(taken), there.etag)
         with pytest.raises(OwnershipConflict, match="new/default/s, epoch 2"):
             await capture.ingest([arrival(2, 0)])
         [again] = await Capture(replace(stream, epoch=2)).ingest([arrival(2, 0)])

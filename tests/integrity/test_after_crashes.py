@@ -11,8 +11,9 @@ from pik.execution.seals import seal_segments
 from pik.execution.stream import Deduplication
 from pik.execution.verify import Verification, verify
 from simulation.capture_scenario import Scenario
-from simulation.virtual_loop import run
-from simulation.world import Faults, World
+from simulation.fates import Faults
+from simulation.virtual_loop import schedules
+from simulation.world import World
 
 SCHEDULES = 60
 
@@ -20,16 +21,18 @@ SCHEDULES = 60
 async def play(world: World) -> Verification:
     await Scenario(world).run(Faults())
     await asyncio.sleep(600)  # of the simulated clock: nothing is recent any more
-    await index_orphans(world.stream())
-    await seal_segments(world.stream(), settle=60)
-    return await verify(world.stream())
+    stream = world.process("operator").stream()
+    await index_orphans(stream)
+    await seal_segments(stream, settle=60)
+    return await verify(stream)
 
 
 @pytest.mark.parametrize("deduplication", list(Deduplication))
 def test_no_schedule_is_taken_for_tampering(deduplication: Deduplication) -> None:
     rows = 0
-    for seed in range(SCHEDULES):
-        result = run(play(World(seed, deduplication)))
+    for seed in schedules(range(SCHEDULES)):
+        world = World(seed, deduplication)
+        result = world.run(play(world))
         assert result.ok, (seed, result)
         assert result.findings == ()
         assert result.checked.sealed == result.checked.segments

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,7 +24,10 @@ from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.reindex import reindex
 from pik.execution.stream import Deduplication
-from simulation.world import CALM, CURRENT, Crashed, Faults, PlainCodec, Process, World
+from simulation.fates import CALM, Faults
+from simulation.world import Crashed, Process, World
+
+T = TypeVar("T")
 
 SETTINGS = CaptureSettings(max_rows=3, void_wait=2.0)
 
@@ -76,8 +81,7 @@ class Scenario:
 
     async def run(self, faults: Faults) -> None:
         """Plays the schedule to its end, calms the world, and makes the index whole once more."""
-        CURRENT.set(self.world.process("operator"))
-        await reindex(self.world.stream(), self.world.table.ensure)
+        await reindex(self.world.process("operator").stream(), self.world.table.ensure)
         self.world.faults = faults
         for _ in range(self._writers):
             self._start_writer()
@@ -85,7 +89,6 @@ class Scenario:
         chaos = [asyncio.create_task(self._disturb()) for _ in range(self._chaos)]
         await asyncio.wait([*clients, *chaos], timeout=3_000)
         self.world.faults = CALM
-        CURRENT.set(self.world.process("operator"))
         await self._until_ready()
         for task in [*clients, *chaos]:
             await task
@@ -94,7 +97,7 @@ class Scenario:
 
     def _start_writer(self) -> tuple[Process, Capture]:
         process = self.world.process("writer")
-        pair = (process, Capture(self.world.stream(), self._settings))
+        pair = (process, Capture(process.stream(), self._settings))
         self._live.append(pair)
         return pair
 
@@ -108,41 +111,30 @@ class Scenario:
                 if answers is not None:
                     self.log.told += zip(wanted, answers, strict=True)
                     break
-                await asyncio.sleep(random.random() * 2)
+                await self.world.loop.pause(random.random() * 2)
 
     async def _send(self, wanted: list[Arrival]) -> list[Answer] | None:
-        self._live = [pair for pair in self._live if not pair[0].died.is_set()]
+        self._live = [pair for pair in self._live if not pair[0].dead]
         while len(self._live) < self._writers:
             self._start_writer()
         process, capture = self.world.random.choice(self._live)
-        CURRENT.set(process)
-        request = asyncio.create_task(capture.ingest(wanted))
-        death = asyncio.create_task(process.died.wait())
-        await asyncio.wait({request, death}, return_when=asyncio.FIRST_COMPLETED)
-        death.cancel()
-        if not request.done():
-            request.cancel()
-            return None
-        try:
-            return request.result()
-        except (PikError, Crashed):
-            return None
+        return await answered(process, capture.ingest(wanted))
 
     async def _disturb(self) -> None:
         """Reindexes, sometimes after deleting the table, sometimes beside another reindex."""
         random = self.world.random
-        await asyncio.sleep(random.random() * 3)
+        await self.world.loop.pause(random.random() * 3)
         if random.random() < 0.5:
-            CURRENT.set(self.world.process("chaos"))
-            self.world.trace.append("the table is deleted")
+            self.world.note("table deleted")
             self.world.table.drop()
         await self._until_ready(force=True)
 
     async def _until_ready(self, *, force: bool = False) -> None:
         while True:
-            CURRENT.set(self.world.process("reindexer"))
+            process = self.world.process("reindexer")
+            stream = process.stream()
             try:
-                state = await self.world.index.generation()
+                state = await stream.index.generation()
                 if state is not None and state.ready and not force:
                     return
             except PikError:
@@ -150,10 +142,24 @@ class Scenario:
             except Crashed:
                 continue
             try:
-                await reindex(self.world.stream(), self.world.table.ensure)
+                await reindex(stream, self.world.table.ensure)
+                self.world.note("reindexed")
                 force = False
             except (PikError, Crashed):
-                await asyncio.sleep(self.world.random.random() * 5)
+                await self.world.loop.pause(self.world.random.random() * 5)
+
+
+async def answered(process: Process, asking: Coroutine[Any, Any, T]) -> T | None:
+    """What a client hears of a process: None where it fails, or dies on the way."""
+    request = asyncio.ensure_future(asking)
+    await asyncio.wait((request, process.death), return_when=asyncio.FIRST_COMPLETED)
+    if not request.done():
+        request.cancel()
+        return None
+    try:
+        return request.result()
+    except (PikError, Crashed):
+        return None
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,7 @@ class Truth:
     """What the bucket holds: the rows of segments that count, read independently of the engine."""
 
     rows: list[tuple[SegmentID, Row]]
+    places: list[tuple[str, Row]]  # the same by their objects' keys
 
     @property
     def events(self) -> dict[str, list[tuple[SegmentID, Row]]]:
@@ -175,25 +182,27 @@ def read_truth(world: World) -> Truth:
     objects = {key: stored.body for key, stored in world.bucket.objects.items()}
     newest = max(key for key in objects if key.startswith(world.layout.generations))
     record = msgspec.json.decode(objects[newest], type=GenerationRecord)
-    rows = []
+    counting = set(record.counting)
+    rows, places = [], []
     for key in sorted(objects):
         if key.startswith(world.layout.raw):
             segment = world.layout.segment_of(key)
-            if segment.generation == record.number or segment in record.counting:
-                rows += [(segment, row) for row in PlainCodec().decode(objects[key])[1]]
-    return Truth(rows)
+            if segment.generation == record.number or segment in counting:
+                found = world.codec.decode(objects[key])[1]
+                rows += [(segment, row) for row in found]
+                places += [(key, row) for row in found]
+    return Truth(rows, places)
 
 
 def judge(world: World, log: Log) -> list[str]:
     """The laws that this schedule broke, in words; empty when all hold."""
     truth = read_truth(world)
+    kept_at = {(key, row.row): row.arrival for key, row in truth.places}
     broken = []
     if world.deduplication is Deduplication.ON_READ:
-        kept = {(str(s), r.row): r.arrival for s, r in truth.rows}
         for sent, answer in log.told:
-            place = (answer.s3_key or "").rsplit("/", 1)[-1].removesuffix(".parquet"), answer.row
-            if kept.get(place) != sent:
-                broken.append(f"RECORDED at {place} but it is not there as sent")
+            if kept_at.get((answer.s3_key or "", answer.row)) != sent:
+                broken.append(f"RECORDED at {answer.s3_key}#{answer.row} but it is not there as sent")
         return broken
     events = truth.events
     for identity, found in events.items():
@@ -215,12 +224,7 @@ def judge(world: World, log: Log) -> list[str]:
             before = accepted.setdefault(sent.event_id, f"{answer.s3_key}#{answer.row}")
             if before != f"{answer.s3_key}#{answer.row}":
                 broken.append(f"two places were answered ACCEPTED for {sent.event_id[:8]}")
-        evidence = [
-            row
-            for segment, row in truth.rows
-            if world.layout.segment(segment) == answer.s3_key and row.row == answer.row
-        ]
-        if [row.arrival for row in evidence] != [sent]:
+        if kept_at.get((answer.s3_key or "", answer.row)) != sent:
             broken.append(f"{answer.status} at {answer.s3_key}#{answer.row} is not the arrival")
     for identity, found in events.items():
         segment, row = found[0]

@@ -18,7 +18,7 @@ from pik.execution.stream import Deduplication
 from pik.memory.index import MemoryIndex
 from pik.ports.index import GenerationState
 from simulation.test_capture_simulation import play
-from simulation.virtual_loop import Endless
+from simulation.virtual_loop import Endless, schedules
 
 WITHIN = 3_000
 
@@ -79,9 +79,10 @@ def answer_though_fenced(patch: pytest.MonkeyPatch) -> None:
         return True
 
     async def put_segment(self: MemoryIndex, entry: Any, generation: int) -> None:
-        await self._before("index.put_segment")
-        self._table().segments[entry.segment] = entry
-        await self._after("index.put_segment")
+        def effect() -> None:
+            self._table().segments[entry.segment] = entry
+
+        await self._wire.call("index.put_segment", effect)
 
     patch.setattr(Landing, "register", register)
     patch.setattr(MemoryIndex, "put_segment", put_segment)
@@ -144,9 +145,10 @@ def ready_whoever_asks(patch: pytest.MonkeyPatch) -> None:
     """The last step of a reindex is not conditional on its own fence."""
 
     async def set_ready(self: MemoryIndex, number: int, nonce: str) -> None:
-        await self._before("index.set_ready")
-        self._table().generation = GenerationState(number, nonce, ready=True)
-        await self._after("index.set_ready")
+        def effect() -> None:
+            self._table().generation = GenerationState(number, nonce, ready=True)
+
+        await self._wire.call("index.set_ready", effect)
 
     patch.setattr(MemoryIndex, "set_ready", set_ready)
 
@@ -154,14 +156,10 @@ def ready_whoever_asks(patch: pytest.MonkeyPatch) -> None:
 def overwrite_by_a_duplicate(patch: pytest.MonkeyPatch) -> None:
     """The index entry is put without a condition."""
 
-    async def reserve(self: MemoryIndex, wanted: Any) -> list[None]:
-        for reservation in wanted:
-            await self._before("index.reserve")
-            self._table().entries[reservation.event_id] = reservation
-        await self._after("index.reserve")
-        return [None] * len(wanted)
+    def reserve(self: MemoryIndex, wanted: Any) -> None:
+        self._table().entries[wanted.event_id] = wanted
 
-    patch.setattr(MemoryIndex, "reserve", reserve)
+    patch.setattr(MemoryIndex, "_reserve", reserve)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +178,7 @@ def overwrite_by_a_duplicate(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_planted_bug_is_caught(plant: Callable[[pytest.MonkeyPatch], None]) -> None:
-    for seed in range(WITHIN):
+    for seed in schedules(range(WITHIN)):
         with pytest.MonkeyPatch.context() as patch:
             plant(patch)
             try:

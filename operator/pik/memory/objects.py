@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 from pik.domain.errors import AlreadyExists, Changed, NoSuchBucket, NoSuchObject
 from pik.domain.instants import Instant
-from pik.memory.hooks import Hook, unhooked
+from pik.memory.hooks import Hook, Hooked, Wire, unhooked
 from pik.ports.objects import ObjectInfo, StoredObject
 from pik.ports.system import Clock
 
@@ -33,11 +34,12 @@ class MemoryObjectStore:
         before: Hook = unhooked,
         after: Hook = unhooked,
         page: int = 1_000,
+        wire: Wire | None = None,
     ) -> None:
+        """`clock`: the service's own. `wire`: in place of the two hooks."""
         self._bucket = bucket
         self._clock = clock
-        self._before = before
-        self._after = after
+        self._wire = wire or Hooked(before, after)
         self._page = page
 
     async def create(
@@ -46,46 +48,41 @@ class MemoryObjectStore:
         body: bytes,
         content_type: str = "application/json",  # noqa: ARG002 - nothing reads it back
     ) -> Instant:
-        await self._before("objects.create")
-        if key in self._objects():
-            raise AlreadyExists(f"there is an object {key} already")
-        self._put(key, body)
-        modified = self._bucket.objects[key].last_modified
-        await self._after("objects.create")
-        return modified
+        def effect() -> Instant:
+            if key in self._objects():
+                raise AlreadyExists(f"there is an object {key} already")
+            return self._put(key, body)
+
+        return await self._wire.call("objects.create", effect)
 
     async def replace(self, key: str, body: bytes, etag: str) -> None:
-        await self._before("objects.replace")
-        there = self._objects().get(key)
-        if there is None or there.etag != etag:
-            raise Changed(f"{key} is not what it was")
-        self._put(key, body)
-        await self._after("objects.replace")
+        def effect() -> None:
+            there = self._objects().get(key)
+            if there is None or there.etag != etag:
+                raise Changed(f"{key} is not what it was")
+            self._put(key, body)
+
+        await self._wire.call("objects.replace", effect)
 
     async def read(self, key: str) -> StoredObject:
-        await self._before("objects.read")
-        stored = self._get(key)
-        await self._after("objects.read")
-        return stored
+        return await self._wire.call("objects.read", lambda: self._get(key))
 
     async def stat(self, key: str) -> ObjectInfo:
-        await self._before("objects.stat")
-        info = _info(key, self._get(key))
-        await self._after("objects.stat")
-        return info
+        return await self._wire.call("objects.stat", lambda: _info(key, self._get(key)))
 
     async def list(self, prefix: str, start_after: str = "") -> AsyncIterator[ObjectInfo]:
-        while True:
-            await self._before("objects.list")
-            objects = self._objects()
-            keys = sorted(key for key in objects if key.startswith(prefix) and key > start_after)
-            page = [_info(key, objects[key]) for key in keys[: self._page]]
-            await self._after("objects.list")
+        whole = False
+        while not whole:
+            page, whole = await self._wire.call("objects.list", partial(self._listed, prefix, start_after))
             for info in page:
                 yield info
-            if len(keys) <= self._page:
-                return
-            start_after = page[-1].key
+            start_after = page[-1].key if page else ""
+
+    def _listed(self, prefix: str, start_after: str) -> tuple[Sequence[ObjectInfo], bool]:
+        """The page of objects after a key, and whether it is the last."""
+        objects = self._objects()
+        keys = sorted(key for key in objects if key.startswith(prefix) and key > start_after)
+        return [_info(key, objects[key]) for key in keys[: self._page]], len(keys) <= self._page
 
     def _objects(self) -> dict[str, StoredObject]:
         if not self._bucket.exists:
@@ -98,9 +95,10 @@ class MemoryObjectStore:
             raise NoSuchObject(f"there is no object {key}")
         return stored
 
-    def _put(self, key: str, body: bytes) -> None:
+    def _put(self, key: str, body: bytes) -> Instant:
         modified = Instant(self._clock.now().micros // _SECOND * _SECOND)
         self._bucket.objects[key] = StoredObject(body, sha256(body).hexdigest(), modified)
+        return modified
 
 
 def _info(key: str, stored: StoredObject) -> ObjectInfo:

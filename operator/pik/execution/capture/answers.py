@@ -43,8 +43,9 @@ def rejected(rejection: Rejection) -> Answer:
     return Answer(Status.REJECTED, reason=rejection.reason, message=rejection.message)
 
 
-class Item(msgspec.Struct, gc=False, eq=False):
-    """An arrival on its way to its answer."""
+class Item(msgspec.Struct, eq=False):
+    """An arrival on its way to its answer. The collector sees it: it is part of a circle where its request
+    fails."""
 
     arrival: Arrival
     request: Request
