@@ -28,6 +28,10 @@ from pik.gateway.server import serving
 STREAMS = {
     "on-read": {"storage": {"prefix": "on-read"}, "index": {"deduplication": "OnRead"}},
     "on-write": {"storage": {"prefix": "on-write"}, "index": {"deduplication": "OnWrite"}},
+    "by-transactions": {
+        "storage": {"prefix": "by-transactions"},
+        "index": {"deduplication": "OnWrite", "writes": "Transactions"},
+    },
 }
 
 

@@ -86,7 +86,7 @@ def test_defaults_are_those_of_the_design() -> None:
             "encryption": {"type": "S3Managed"},
             "deletionPolicy": "Retain",
         },
-        "index": {"pointInTimeRecovery": "Enabled", "deduplication": "OnWrite"},
+        "index": {"pointInTimeRecovery": "Enabled", "deduplication": "OnWrite", "writes": "Statements"},
         "ingest": {
             "gateway": "Enabled",
             "maxEventBytes": 262_144,

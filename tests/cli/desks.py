@@ -51,7 +51,7 @@ class MemoryCloud:
     def objects(self, bucket: str, storage: Storage) -> MemoryObjectStore:
         return MemoryObjectStore(self.bucket, self._clock)
 
-    def index(self, table: str, storage: Storage) -> MemoryIndex:
+    def index(self, table: str, storage: Storage, writes: object = None) -> MemoryIndex:
         return MemoryIndex(self.table)
 
     def sink(self, target: Any) -> Sink:

@@ -77,7 +77,7 @@ class MemoryCloud:
     def objects(self, bucket: str, storage: Storage) -> MemoryObjectStore:
         return MemoryObjectStore(self.account.bucket(bucket), self._clock, before=self.before)
 
-    def index(self, table: str, storage: Storage) -> MemoryIndex:
+    def index(self, table: str, storage: Storage, writes: object = None) -> MemoryIndex:
         return MemoryIndex(self.account.table(table), before=self.before)
 
     def sink(self, target: TargetAddress) -> MemorySink:

@@ -51,7 +51,7 @@ ACTIONS = {  # of calls; IAM's words are not always those of the API
     "update_time_to_live": {"dynamodb:UpdateTimeToLive"},
 }
 SETTING_UP = ("bucket_settings.py", "table_settings.py", "provisioner.py")  # the operator alone
-EVENTS = ("s3_objects.py", "dynamo_table.py", "dynamo_index.py", "index_items.py")
+EVENTS = ("s3_objects.py", "dynamo_table.py", "dynamo_index.py", "index_items.py", "quick.py")
 
 
 def calls(file: Path) -> set[str]:
@@ -63,7 +63,7 @@ def calls(file: Path) -> set[str]:
             name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
             if name.strip("_") in ("client", "s3", "dynamodb"):
                 found.add(node.attr)
-    return found - {"meta", "exceptions", "close"}
+    return found - {"meta", "exceptions", "close", "_endpoint", "generate_presigned_url"}
 
 
 def actions(files: Iterable[str]) -> set[str]:

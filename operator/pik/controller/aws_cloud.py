@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore.loaders import Loader
 
-from pik.api.capture_stream import CaptureStream, ObjectLockMode, Storage
+from pik.api.capture_stream import CaptureStream, IndexWrites, ObjectLockMode, Storage
 from pik.api.targets import S3Format, TargetType
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
@@ -110,10 +110,12 @@ class AwsCloud:
             None if lock is None else Lock(f"{storage.prefix}/raw/", _LOCK_MODES[lock.mode], lock.days),
         )
 
-    def index(self, table: str, storage: Storage) -> Index:
+    def index(self, table: str, storage: Storage, writes: IndexWrites = IndexWrites.STATEMENTS) -> Index:
         client = self._region(storage.region).quick_dynamodb
         return DynamoIndex(
-            DynamoTable(client, table, self._io, self._clock, self._entropy), storage.retentionDays
+            DynamoTable(client, table, self._io, self._clock, self._entropy),
+            storage.retentionDays,
+            transactions=writes is IndexWrites.TRANSACTIONS,
         )
 
     def sink(self, target: TargetAddress, authorization: Callable[[], str] | None = None) -> Sink:

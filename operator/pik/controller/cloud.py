@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pik.api.capture_stream import CaptureStream, Storage
+from pik.api.capture_stream import CaptureStream, IndexWrites, Storage
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.index import Index
 from pik.ports.objects import ObjectStore
@@ -26,7 +26,7 @@ class Cloud(Protocol):
         """The bucket, whose raw objects are locked as the spec says."""
         ...
 
-    def index(self, table: str, storage: Storage) -> Index: ...
+    def index(self, table: str, storage: Storage, writes: IndexWrites = IndexWrites.STATEMENTS) -> Index: ...
 
     def sink(self, target: TargetAddress) -> Sink:
         """A sink of its own, which the caller closes. Raises `Unusable` for a type that is not served, and

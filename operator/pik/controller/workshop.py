@@ -193,7 +193,7 @@ class Workshop:
             retention_days=spec.storage.retentionDays,
             fingerprint_exclude=fingerprint_exclude(spec),
             objects=objects,
-            index=cloud.index(place.table, spec.storage),
+            index=cloud.index(place.table, spec.storage, spec.index.writes),
             files=SegmentCache(objects, self._cache / place.stream_id, self._offload),
             codec=Codec(),
             clock=self._clock,
@@ -211,4 +211,5 @@ class Workshop:
 def _working(spec: CaptureStreamSpec) -> object:
     """What a stream's ports and writer are made of."""
     storage = spec.storage
-    return (storage.retentionDays, storage.objectLock, storage.region, fingerprint_exclude(spec))
+    exclude = fingerprint_exclude(spec)
+    return (storage.retentionDays, storage.objectLock, storage.region, spec.index.writes, exclude)
