@@ -271,6 +271,19 @@ async def test_an_entity_with_more_than_a_page(index: Index) -> None:
     ]
     await index.reserve(events)
     assert [found async for found in index.by_entity("N" * 1_000, None, None)] == events
+    assert sorted([found async for found in index.entries()], key=lambda event: event.row) == events
+
+
+async def test_entries_are_those_of_events_and_of_nothing_else(index: Index) -> None:
+    assert [found async for found in index.entries()] == []
+    events = [reservation(f"e{n}", segment(n), entity=f"N{n % 3}", generation=n) for n in range(40)]
+    await make_ready(index)
+    await index.put_winners(events)
+    await index.put_segment(entry(segment(1)), 1)
+    await index.acquire("l", "a", NOON, 30)
+    await index.put_mark("r", 0, 1, "")
+    found = [found async for found in index.entries()]
+    assert sorted(found, key=lambda event: event.generation) == events
 
 
 # Leases
@@ -361,6 +374,9 @@ async def test_a_table_that_is_gone_is_not_an_empty_one(entries: Entries) -> Non
             pass
     with pytest.raises(NoSuchTable):
         async for _ in index.by_entity("e", None, None):
+            pass
+    with pytest.raises(NoSuchTable):
+        async for _ in index.entries():
             pass
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pik.aws.dynamo_table import ACTIONS, KEYS, STATEMENTS, DynamoTable
 from pik.aws.index_items import (
     BY_ENTITY,
+    EVENT,
     GENERATION_KEY,
     LEASES,
     SEGMENTS,
@@ -150,6 +151,10 @@ class DynamoIndex:
         elif end is not None:
             condition += " AND t < :end"
         async for item in self._table.query(condition, values, IndexName=BY_ENTITY):
+            yield reservation_of(item)
+
+    async def entries(self) -> AsyncIterator[Reservation]:
+        async for item in self._table.scan("sk = :e", {":e": {"S": EVENT}}):
             yield reservation_of(item)
 
     async def acquire(self, lease: str, holder: str, now: Instant, seconds: float) -> bool:

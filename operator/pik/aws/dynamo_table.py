@@ -128,18 +128,33 @@ class DynamoTable:
             "ExpressionAttributeValues": values,
             **options,
         }
-        while True:
-            answer = await call(self._io, self._client.query, **request)
-            for item in answer["Items"]:
-                yield item
-            if not answer.get("LastEvaluatedKey"):
-                return
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        async for item in self._paged(self._client.query, request):
+            yield item
+
+    async def scan(self, condition: str, values: Item) -> AsyncIterator[Item]:
+        """All items of the table for which the condition holds, paged to the end."""
+        request: Any = {
+            "TableName": self.name,
+            "FilterExpression": condition,
+            "ExpressionAttributeValues": values,
+            "ConsistentRead": True,
+        }
+        async for item in self._paged(self._client.scan, request):
+            yield item
 
     async def pause(self, attempt: int) -> None:
         """Waits before another try: half of a doubling time, and a random part of the other half."""
         part = (1 + int(self._entropy.hex(4), 16) / 0xFFFF) / 2
         await self._clock.sleep(_FIRST_WAIT * 2**attempt * part)
+
+    async def _paged(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Item]:
+        while True:
+            answer = await call(self._io, method, **request)
+            for item in answer["Items"]:
+                yield item
+            if not answer.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     async def _tries(self) -> AsyncIterator[int]:
         for attempt in range(_ATTEMPTS):

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from pik.domain.errors import Tampered
 from pik.domain.instants import parse_instant
 from pik.domain.segments import SegmentEntry, SegmentID, parse_segment_id
 from pik.ports.index import GenerationState, Reservation
@@ -78,16 +79,24 @@ def event_item(reservation: Reservation) -> Item:
 
 
 def reservation_of(item: Item) -> Reservation:
-    generation, segment, row, fingerprint = item["v"]["S"].split("#")
-    return Reservation(
-        event_id=item["pk"]["S"],
-        fingerprint=fingerprint,
-        segment=parse_segment_id(segment),
-        row=int(row),
-        generation=int(generation),
-        entity_id=item["e"]["S"],
-        event_time=parse_instant(item["t"]["S"].partition("#")[0] + "Z"),
-    )
+    """Raises `Tampered` for an item that nobody writes so."""
+    try:
+        generation, segment, row, fingerprint = item["v"]["S"].split("#")
+        time, _, event_id = item["t"]["S"].partition("#")
+        found = Reservation(
+            event_id=item["pk"]["S"],
+            fingerprint=fingerprint,
+            segment=parse_segment_id(segment),
+            row=int(row),
+            generation=int(generation),
+            entity_id=item["e"]["S"],
+            event_time=parse_instant(time + "Z"),
+        )
+    except (KeyError, ValueError) as error:
+        raise Tampered(f"index item {item['pk']['S']}: {error}") from error
+    if event_id != found.event_id:
+        raise Tampered(f"index item {found.event_id}: its place in time is that of {event_id}")
+    return found
 
 
 def holding_prefix(reservation: Reservation) -> str:
@@ -109,7 +118,15 @@ def segment_item(entry: SegmentEntry) -> Item:
 
 
 def segment_entry_of(item: Item) -> SegmentEntry:
-    return msgspec.json.decode(item["d"]["S"], type=SegmentEntry)
+    """Raises `Tampered` for an item that nobody writes so."""
+    name = item["sk"]["S"]
+    try:
+        entry = msgspec.json.decode(item["d"]["S"], type=SegmentEntry)
+    except (KeyError, ValueError) as error:
+        raise Tampered(f"manifest row {name}: {error}") from error
+    if str(entry.segment) != name:
+        raise Tampered(f"manifest row {name}: it says that it is of segment {entry.segment}")
+    return entry
 
 
 def generation_item(number: int, nonce: str, *, ready: bool) -> Item:

@@ -91,6 +91,7 @@ class QuickDynamoDB:
         self._client = client
         self._lane = _Lane(client, credentials, SigV4Auth, observer)
         self._url = f"{client.meta.endpoint_url.rstrip('/')}/"
+        self.scan = client.scan
 
     def get_item(self, **asked: Any) -> Any:
         return self._call("GetItem", self._client.get_item, asked)

@@ -11,6 +11,7 @@ import click
 from pik.api.common import seconds_of
 from pik.domain.instants import Instant, InvalidInstant, parse_instant
 from pik.domain.windows import Window
+from pik.execution.seals import SealHead, parse_head
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -67,8 +68,23 @@ class OneOf(click.ParamType[E]):
         return f"[{'|'.join(self._members)}]"
 
 
+class SealHeadType(click.ParamType[SealHead]):
+    """A seal by its number and hash, as `pik verify` names the last one."""
+
+    name = "seal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SealHead:
+        if isinstance(value, SealHead):
+            return value
+        try:
+            return parse_head(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 INSTANT = InstantType()
 DURATION = DurationType()
+LAST_SEAL = SealHeadType()
 
 
 def window_of(start: Instant | None, end: Instant | None) -> Window | None:

@@ -7,11 +7,14 @@ from typing import Any
 import click
 import msgspec
 
+from pik.api.capture_stream import CaptureStream
 from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json
+from pik.cli.parameters import LAST_SEAL
 from pik.cli.progress import progress
 from pik.cli.wording import number
+from pik.execution.seals import SealHead
 from pik.execution.verify import Finding, Verification, verify
 from pik.execution.verify.findings import NOTES
 
@@ -20,16 +23,26 @@ _FIELDS = ("kind", "key", "rows", "columns", "expected", "found", "event_id", "m
 
 @click.command("verify")
 @click.argument("stream")
+@click.option(
+    "--last-seal",
+    type=LAST_SEAL,
+    metavar="NUMBER:SHA256",
+    help="The last seal as an earlier verification named it: it must still be what it was.",
+)
 @output_option
 @at_a_desk
-async def command(desk: Desk, stream: str, output: Format) -> None:
+async def command(desk: Desk, stream: str, last_seal: SealHead | None, output: Format) -> None:
     """Hold a stream's raw data against its seals, manifest and index, and the rows' own hashes.
 
     Nothing is changed. Exit code 1 where something is wrong, or where not everything could be read.
     """
-    opened = await desk.stream(stream)
+    resource = await desk.find(CaptureStream, stream)
+    opened = (await desk.open(resource)).stream
+    status = resource.status.storage
     with progress(f"verifying {stream}", "segments") as advance:
-        verification = await verify(opened, advance)
+        verification = await verify(
+            opened, advance, owner=None if status is None else status.owner, kept=last_seal
+        )
     findings = Table.of(
         _FIELDS,
         [_row(finding) for finding in verification.findings],
@@ -48,10 +61,9 @@ async def command(desk: Desk, stream: str, output: Format) -> None:
             if findings.rows:
                 print_table(findings, wide=output is Format.WIDE, gather=False)
             if verification.head is not None:
-                head = verification.head
                 layout.say(
-                    f"\nThe last seal is number {head.number:,}. Keep its sha256 elsewhere, to compare:\n"
-                    f"{head.sha256}"
+                    f"\nThe last seal is number {verification.head.number:,}. Keep it elsewhere, for a later"
+                    f" --last-seal:\n{verification.head}"
                 )
     if not verification.ok:
         click.get_current_context().exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -16,8 +17,8 @@ class SegmentID(msgspec.Struct, frozen=True, order=True, gc=False):
     """A segment's name. `id` is time-ordered (12 hex digits of Unix milliseconds, 20 of entropy);
     `generation` is the index generation under which its writer reserved."""
 
-    id: str
-    generation: int
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    generation: Annotated[int, msgspec.Meta(ge=0)]
 
     @property
     def stamp_millis(self) -> int:

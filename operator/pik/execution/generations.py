@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from pik.domain.errors import NotReady, PikError
 from pik.domain.segments import GenerationRecord
+from pik.execution.documents import document
 from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
 from pik.ports.index import GenerationState
 
 
 async def newest_record(stream: Stream) -> GenerationRecord | None:
-    """The record with the highest number, or None for a stream that was never made ready."""
+    """The record with the highest number, or None for a stream that was never made ready. Raises `Tampered`
+    where it is none."""
     newest = None
     async for info in stream.objects.list(stream.layout.generations):
         newest = info.key
     if newest is None:
         return None
     stored = await stream.objects.read(newest)
-    return msgspec.json.decode(stored.body, type=GenerationRecord)
+    return document(newest, stored.body, GenerationRecord)
 
 
 async def ready_generation(stream: Stream) -> GenerationState:

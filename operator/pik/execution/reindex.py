@@ -12,9 +12,11 @@ from pik.domain.errors import AlreadyExists, DataLost, Fenced, NoSuchObject, Not
 from pik.domain.instants import Instant
 from pik.domain.retention import is_expired
 from pik.domain.segments import GenerationRecord, SegmentID
+from pik.execution.documents import document
 from pik.execution.generations import newest_record
 from pik.execution.reading.describe import SETTLE, describe_rows, known_from
 from pik.execution.retrying import Patience, until_answered
+from pik.execution.seals import newest_seal, remember
 from pik.execution.stream import Deduplication, Stream
 from pik.ports.index import Reservation
 
@@ -75,6 +77,7 @@ async def _build(
         events += sum(row.outcome in (Outcome.ACCEPTED, Outcome.RECORDED) for row in rows)
         arrivals += len(rows)
     progress(len(counting), len(counting))
+    await remember(stream, await until_answered(stream.clock, patience, lambda: newest_seal(stream)))
     await until_answered(stream.clock, patience, lambda: stream.index.set_ready(number, nonce))
     return Reindexed(number, len(counting), events, arrivals, tuple(missing))
 
@@ -121,7 +124,7 @@ async def _create(stream: Stream, record: GenerationRecord) -> None:
         await stream.objects.create(key, msgspec.json.encode(record))
     except AlreadyExists as error:
         stored = await stream.objects.read(key)
-        if msgspec.json.decode(stored.body, type=GenerationRecord).nonce != record.nonce:
+        if document(key, stored.body, GenerationRecord).nonce != record.nonce:
             raise Fenced(f"another reindex made generation {record.number}") from error
 
 

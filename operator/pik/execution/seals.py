@@ -2,26 +2,33 @@
 
 Each seal names segments that count, with their hashes and sizes, and the hash of the seal before it, so that
 neither a reindex nor an edited manifest can bless a change of raw. What the chain cannot show by itself is
-the loss of its last seals: keep a `SealHead` elsewhere to compare.
+the loss or a change of its last seals: the index remembers the last one (by a mark, which a reindex makes
+again), and a `SealHead` that is kept elsewhere shows it also where both were changed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
 
 import msgspec
 
-from pik.domain.errors import AlreadyExists, NotReady, Tampered
+from pik.domain.errors import AlreadyExists, NotReady, Tampered, Unusable
 from pik.domain.instants import Instant
 from pik.domain.retention import is_expired
 from pik.domain.segments import GenerationRecord, SegmentID, newest_rule
+from pik.execution.documents import document
+from pik.execution.ownership import OwnerRecord, read_owner
 from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
+from pik.ports.objects import StoredObject
 
 _PATIENCE = Patience()
 _HOUR = 3_600_000_000  # microseconds
 _LATE_HOURS = 2
+_HEAD = re.compile(r"([1-9][0-9]{0,8}):([0-9a-f]{64})")
+_MARK = "seals"  # in the index, where runs have theirs
 MAX_SEGMENTS = 20_000  # in one seal: about 4 MB
 
 
@@ -33,7 +40,8 @@ class SealedObject(msgspec.Struct, frozen=True, gc=False):
 
 class Seal(msgspec.Struct, frozen=True):
     """Bucket object `seals/<number>.json`, numbered from 1. `previous`: SHA-256 of the bytes of the seal
-    before it, None for the first. `nonce`: whose it is. `cut`: every segment in it was stamped before."""
+    before it, None for the first. `nonce`: whose it is. `cut`: every segment in it was stamped before.
+    `generations`: the older generation records that no earlier seal names."""
 
     stream_id: str
     number: int
@@ -43,6 +51,8 @@ class Seal(msgspec.Struct, frozen=True):
     cut: str
     generation: SealedObject  # the newest generation record
     segments: tuple[SealedObject, ...]  # that no earlier seal names, by key
+    generations: tuple[SealedObject, ...] = ()
+    owner: OwnerRecord | None = None  # whose the stream was then
 
 
 class StoredSeal(msgspec.Struct, frozen=True):
@@ -59,13 +69,24 @@ class SealHead(msgspec.Struct, frozen=True):
     number: int
     sha256: str
 
+    def __str__(self) -> str:
+        return f"{self.number}:{self.sha256}"
+
+
+def parse_head(text: str) -> SealHead:
+    """The reverse of `str(SealHead)`. Raises ValueError."""
+    match = _HEAD.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not NUMBER:SHA256: {text!r}")
+    return SealHead(int(match[1]), match[2])
+
 
 class Chain(msgspec.Struct, frozen=True):
     """The chain as a process knows it. `keys`: of the segments in it that were stamped from `since` on (the
     start of an hour; None: all)."""
 
     head: SealHead | None
-    generation: SealedObject | None  # the record that its last seal names
+    generations: frozenset[str]  # keys of the records in it
     keys: frozenset[str]
     since: Instant | None = None
 
@@ -76,11 +97,15 @@ async def read_seals(stream: Stream) -> AsyncIterator[StoredSeal]:
         body = (
             await until_answered(stream.clock, _PATIENCE, lambda key=info.key: stream.objects.read(key))  # type: ignore[misc]
         ).body
-        try:
-            seal = msgspec.json.decode(body, type=Seal)
-        except msgspec.DecodeError:
-            seal = None
-        yield StoredSeal(info.key, sha256(body).hexdigest(), seal)
+        yield StoredSeal(info.key, sha256(body).hexdigest(), _seal_in(info.key, body))
+
+
+def _seal_in(key: str, body: bytes) -> Seal | None:
+    """None where it is not one: `pik verify` names it."""
+    try:
+        return document(key, body, Seal)
+    except Tampered:
+        return None
 
 
 def continues(seal: Seal, head: SealHead | None) -> bool:
@@ -112,11 +137,16 @@ async def continue_seals(
     very late is sealed too and a chain that was changed is found out."""
     made: list[Seal] = []
     while True:
-        chain = chain or await _chain(stream)
+        if chain is None:
+            chain = await _chain(stream)
+            await remember(stream, chain.head)  # whoever made the last one may have died before it did
         cut = Instant(stream.clock.now().micros - round(settle * 1_000_000))
-        record, newest = await _newest_generation(stream)
+        records = await _generations(stream)
+        newest = records[-1]
+        stored = (await _read(stream, newest)).body
+        record = document(newest, stored, GenerationRecord)
         waiting = await _unsealed(stream, record, chain, cut)
-        if not waiting and chain.generation == newest:
+        if not waiting and chain.generations >= set(records):
             return made, _shortened(stream, chain, cut)
         seal = Seal(
             stream_id=stream.layout.stream_id,
@@ -125,17 +155,23 @@ async def continue_seals(
             previous=chain.head.sha256 if chain.head else None,
             sealed_at=stream.clock.now().text,
             cut=cut.text,
-            generation=newest,
+            generation=SealedObject(newest, sha256(stored).hexdigest(), len(stored)),
             segments=tuple([await _sealed_object(stream, *found) for found in waiting[:max_segments]]),
+            generations=tuple(
+                [await _sealed_object(stream, key) for key in records[:-1] if key not in chain.generations]
+            ),
+            owner=await _owner(stream),
         )
         body = msgspec.json.encode(seal)
         if not await _create(stream, seal.number, body):
             chain = None  # another was first
             continue
         made.append(seal)
+        head = SealHead(seal.number, sha256(body).hexdigest())
+        await remember(stream, head)
         chain = Chain(
-            SealHead(seal.number, sha256(body).hexdigest()),
-            newest,
+            head,
+            chain.generations | set(records),
             chain.keys | {segment.key for segment in seal.segments},
             chain.since,
         )
@@ -146,15 +182,41 @@ async def continue_seals(
 async def _chain(stream: Stream) -> Chain:
     """All of it."""
     sealed: set[str] = set()
-    head = generation = None
+    generations: set[str] = set()
+    head = None
     async for stored in read_seals(stream):
         seal = stored.seal
         if seal is None or not continues(seal, head):
             raise Tampered(f"{stored.key}: does not continue the chain of seals: run `pik verify`")
         sealed.update(segment.key for segment in seal.segments)
         head = SealHead(seal.number, stored.sha256)
-        generation = seal.generation
-    return Chain(head, generation, frozenset(sealed))
+        generations.update(record.key for record in (seal.generation, *seal.generations))
+    return Chain(head, frozenset(generations), frozenset(sealed))
+
+
+async def newest_seal(stream: Stream) -> SealHead | None:
+    """The end of the chain as it lies there; only its last seal is read."""
+    newest = None
+    async for info in stream.objects.list(stream.layout.seals):
+        newest = info.key
+    if newest is None:
+        return None
+    stored = await _read(stream, newest)
+    seal = _seal_in(newest, stored.body)
+    return None if seal is None else SealHead(seal.number, sha256(stored.body).hexdigest())
+
+
+async def remember(stream: Stream, head: SealHead | None) -> None:
+    """The index remembers the last seal."""
+    if head is not None:
+        number, text = head.number, str(head)
+        await until_answered(stream.clock, _PATIENCE, lambda: stream.index.put_mark(_MARK, 0, number, text))
+
+
+async def remembered(stream: Stream) -> str | None:
+    """What `remember` was told last, as text."""
+    marks = await until_answered(stream.clock, _PATIENCE, lambda: stream.index.marks(_MARK))
+    return marks.get(0)
 
 
 def _shortened(stream: Stream, chain: Chain, cut: Instant) -> Chain:
@@ -170,15 +232,21 @@ def _stamp(segment: SegmentID) -> Instant:
     return Instant(segment.stamp_millis * 1000)
 
 
-async def _newest_generation(stream: Stream) -> tuple[GenerationRecord, SealedObject]:
-    newest = None
-    async for info in stream.objects.list(stream.layout.generations):
-        newest = info.key
-    if newest is None:
+async def _generations(stream: Stream) -> list[str]:
+    """The keys of the generation records, the newest last. Raises `NotReady` where there is none."""
+    keys = [info.key async for info in stream.objects.list(stream.layout.generations)]
+    if not keys:
         raise NotReady(f"{stream.namespace}/{stream.name} has no index yet: run `pik reindex`")
-    body = (await until_answered(stream.clock, _PATIENCE, lambda: stream.objects.read(newest))).body
-    record = msgspec.json.decode(body, type=GenerationRecord)
-    return record, SealedObject(newest, sha256(body).hexdigest(), len(body))
+    return keys
+
+
+async def _owner(stream: Stream) -> OwnerRecord | None:
+    try:
+        return await until_answered(
+            stream.clock, _PATIENCE, lambda: read_owner(stream.objects, stream.layout.prefix)
+        )
+    except Unusable:
+        return None  # `pik verify` names it
 
 
 async def _unsealed(
@@ -219,11 +287,15 @@ async def _unsealed(
     return [found[key] for key in sorted(found)]
 
 
-async def _sealed_object(stream: Stream, key: str, digest: str | None, size: int) -> SealedObject:
+async def _sealed_object(stream: Stream, key: str, digest: str | None = None, size: int = 0) -> SealedObject:
     if digest is not None:
         return SealedObject(key, digest, size)
-    body = (await until_answered(stream.clock, _PATIENCE, lambda: stream.objects.read(key))).body
+    body = (await _read(stream, key)).body
     return SealedObject(key, sha256(body).hexdigest(), len(body))
+
+
+async def _read(stream: Stream, key: str) -> StoredObject:
+    return await until_answered(stream.clock, _PATIENCE, lambda: stream.objects.read(key))
 
 
 async def _create(stream: Stream, number: int, body: bytes) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from pik.domain.errors import Fenced, NoSuchTable
+from pik.domain.errors import Fenced, NoSuchTable, Tampered
 from pik.domain.instants import Instant
 from pik.domain.segments import SegmentEntry, SegmentID
 from pik.memory.hooks import Hook, Hooked, Wire, unhooked
@@ -141,11 +141,15 @@ class MemoryIndex:
         whole = False
         while not whole:
             page, whole = await self._wire.call("index.segments", partial(self._segments, first, last))
-            for entry in page:
+            for segment, entry in page:
+                if entry.segment != segment:
+                    raise Tampered(f"manifest row {segment}: it says that it is of segment {entry.segment}")
                 yield entry
-            last = page[-1].segment if page else None
+            last = page[-1][0] if page else None
 
-    def _segments(self, first: int, last: SegmentID | None) -> tuple[list[SegmentEntry], bool]:
+    def _segments(
+        self, first: int, last: SegmentID | None
+    ) -> tuple[list[tuple[SegmentID, SegmentEntry]], bool]:
         """The page after `last` of rows stamped from `first` (milliseconds) on; whether it is the last."""
         segments = self._table().segments
         ids = sorted(
@@ -153,7 +157,7 @@ class MemoryIndex:
             for segment in segments
             if segment.stamp_millis >= first and (last is None or segment > last)
         )
-        return [segments[segment] for segment in ids[: self._page]], len(ids) <= self._page
+        return [(segment, segments[segment]) for segment in ids[: self._page]], len(ids) <= self._page
 
     async def by_entity(
         self, entity_id: str, start: Instant | None, end: Instant | None
@@ -170,6 +174,20 @@ class MemoryIndex:
 
         for entry in await self._wire.call("index.by_entity", effect):
             yield entry
+
+    async def entries(self) -> AsyncIterator[Reservation]:
+        last, whole = "", False
+        while not whole:
+            page, whole = await self._wire.call("index.entries", partial(self._entries, last))
+            for entry in page:
+                yield entry
+            last = page[-1].event_id if page else last
+
+    def _entries(self, last: str) -> tuple[list[Reservation], bool]:
+        """The page after the event id `last`; whether it is the last."""
+        entries = self._table().entries
+        ids = sorted(event_id for event_id in entries if event_id > last)
+        return [entries[event_id] for event_id in ids[: self._page]], len(ids) <= self._page
 
     async def acquire(self, lease: str, holder: str, now: Instant, seconds: float) -> bool:
         def effect() -> bool:

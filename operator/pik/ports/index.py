@@ -34,8 +34,9 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Index(Protocol):
-    """One stream's index. All calls raise `NoSuchTable` when the table is gone. Reads are strongly consistent
-    but for `by_entity`."""
+    """One stream's index. All calls raise `NoSuchTable` when the table is gone, and those that read entries
+    and manifest rows `Tampered` for what was never written so. Reads are strongly consistent but for
+    `by_entity`."""
 
     async def generation(self) -> GenerationState | None: ...
 
@@ -79,6 +80,10 @@ class Index(Protocol):
         self, entity_id: str, start: Instant | None, end: Instant | None
     ) -> AsyncIterator[Reservation]:
         """An entity's events by event time within [start, end). Eventually consistent."""
+        ...
+
+    def entries(self) -> AsyncIterator[Reservation]:
+        """Every event's entry, in no order, paged to the end: the whole table is read."""
         ...
 
     async def acquire(self, lease: str, holder: str, now: Instant, seconds: float) -> bool:

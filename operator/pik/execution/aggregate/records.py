@@ -19,6 +19,7 @@ import orjson
 from pik.api.aggregate_version import KnownBy
 from pik.domain.errors import AlreadyExists, Incomparable, NoSuchObject, NotReady
 from pik.domain.instants import Instant, parse_instant
+from pik.execution.documents import document
 from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
 
@@ -105,7 +106,7 @@ async def resolve(
     identity = orjson.dumps([namespace, name, definition_hash])
     key = f"{stream.layout.aggregates}asked/{sha256(identity).hexdigest()}.json"
     try:
-        asked = msgspec.json.decode((await stream.objects.read(key)).body, type=Asked)
+        asked = document(key, (await stream.objects.read(key)).body, Asked)
     except NoSuchObject:
         asked = await _first(stream, key, asked)
     return AsOf(asked.at if as_of is None else as_of.exact_text, known_by, asked.at)
@@ -121,7 +122,7 @@ async def _first(stream: Stream, key: str, asked: Asked) -> Asked:
     try:
         await stream.objects.create(key, msgspec.json.encode(asked))
     except AlreadyExists:
-        return msgspec.json.decode((await stream.objects.read(key)).body, type=Asked)
+        return document(key, (await stream.objects.read(key)).body, Asked)
     return asked
 
 
@@ -135,8 +136,8 @@ async def keep_as_of(stream: Stream, version: str, as_of: AsOf) -> None:
 
 async def read_record(stream: Stream, version: str) -> VersionRecord:
     """Raises NoSuchObject where the version is not kept, or not wholly yet."""
-    stored = await stream.objects.read(record_key(stream, version))
-    return msgspec.json.decode(stored.body, type=VersionRecord)
+    key = record_key(stream, version)
+    return document(key, (await stream.objects.read(key)).body, VersionRecord)
 
 
 async def read_answer(stream: Stream, version: str, as_of: str | None = None) -> Answer:
@@ -146,7 +147,7 @@ async def read_answer(stream: Stream, version: str, as_of: str | None = None) ->
     known = []
     async for info in stream.objects.list(_as_of_prefix(stream, version)):
         stored = await stream.objects.read(info.key)
-        known.append(msgspec.json.decode(stored.body, type=AsOf))
+        known.append(document(info.key, stored.body, AsOf))
     if as_of is not None:
         known = [each for each in known if each.as_of == as_of]
     if not known:
@@ -160,7 +161,7 @@ async def versions(stream: Stream) -> list[VersionRecord]:
     async for info in stream.objects.list(stream.layout.aggregates):
         if info.key.endswith("/version.json"):
             stored = await stream.objects.read(info.key)
-            found.append(msgspec.json.decode(stored.body, type=VersionRecord))
+            found.append(document(info.key, stored.body, VersionRecord))
     return [record for record in found if record.definition.stream_id == stream.layout.stream_id]
 
 

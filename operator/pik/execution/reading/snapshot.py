@@ -17,6 +17,7 @@ from pik.domain.errors import AlreadyExists, Fenced, Incomplete, NoSuchObject, N
 from pik.domain.instants import Instant, instant_of
 from pik.domain.retention import is_expired
 from pik.domain.segments import SegmentEntry, SegmentID, newest_rule, parse_segment_id
+from pik.execution.documents import document
 from pik.execution.generations import newest_record, ready_generation
 from pik.execution.reading.describe import SETTLE, describe_segment
 from pik.execution.stream import Stream
@@ -102,7 +103,7 @@ async def pinned_snapshot(stream: Stream, as_of: Instant) -> Snapshot:
             stored = await stream.objects.read(key)
         else:
             return taken
-    return await _unpin(stream, msgspec.json.decode(stored.body, type=Pin), as_of, now)
+    return await _unpin(stream, document(key, stored.body, Pin), as_of, now)
 
 
 async def _take(

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from pik.domain.errors import AlreadyExists, NoSuchObject, RunKeyConflict, Tampered
+from pik.execution.documents import document
 from pik.execution.ownership import check_epoch
 from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
@@ -105,7 +106,7 @@ async def _read(stream: Stream, key: str, kind: type[T]) -> T | None:
         stored = await until_answered(stream.clock, PATIENCE, lambda: stream.objects.read(key))
     except NoSuchObject:
         return None
-    return msgspec.json.decode(stored.body, type=kind)
+    return document(key, stored.body, kind)
 
 
 def _content_type(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import duckdb
 import msgspec
@@ -15,63 +15,82 @@ from pik.execution.verify.findings import Finding, Kind, RowSpan
 from pik.ports.index import Reservation
 
 _ROWS_A_FETCH = 10_000
+_PLACE = [("event_id", pa.string()), ("segment", pa.string()), ("row", pa.int32())]
 _ACCEPTED = pa.schema(
-    [
-        ("event_id", pa.string()),
-        ("entity_id", pa.string()),
-        ("segment", pa.string()),
-        ("row", pa.int32()),
-        ("fingerprint", pa.string()),
-    ]
+    [*_PLACE, ("fingerprint", pa.string()), ("entity_id", pa.string()), ("event_time", pa.string())]
 )
-_REPEATS = pa.schema(
-    [("event_id", pa.string()), ("winner", pa.string()), ("segment", pa.string()), ("row", pa.int32())]
-)
+_REPEATS = pa.schema([*_PLACE, ("winner", pa.string())])
+_ENTRIES = pa.schema([*_ACCEPTED, ("generation", pa.int64())])
+_SQL_TYPES = {pa.string(): "VARCHAR", pa.int32(): "INTEGER", pa.int64(): "BIGINT"}
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An ACCEPTED row. `segment` is `str(SegmentID)`."""
+    """An ACCEPTED row, or what an index entry says of one. `segment` is `str(SegmentID)`, `event_time` the
+    text that sorts as the times do."""
 
     event_id: str
     segment: str
     row: int
     fingerprint: str
+    entity_id: str
+    event_time: str
+
+
+class Abandoned(msgspec.Struct, frozen=True, gc=False):
+    """Index entries without an event, of one segment and generation. `event_id`: the first of them."""
+
+    segment: str
+    generation: int
+    entries: int
+    event_id: str
 
 
 class Events:
-    """The ACCEPTED rows of a stream and the repeats that name them, in a DuckDB of its own, which spills to
-    disk what does not fit. One call at a time."""
+    """The ACCEPTED rows of a stream, the repeats that name them, and the index's entries, in a DuckDB of its
+    own, which spills to disk what does not fit. One call at a time."""
 
     def __init__(self) -> None:
         self._con = connect()
-        for name, schema in (("accepted", _ACCEPTED), ("repeats", _REPEATS)):
-            columns = ", ".join(
-                f"{field.name} {'INTEGER' if field.type == pa.int32() else 'VARCHAR'}" for field in schema
-            )
+        for name, schema in (("accepted", _ACCEPTED), ("repeats", _REPEATS), ("entries", _ENTRIES)):
+            columns = ", ".join(f"{field.name} {_SQL_TYPES[field.type]}" for field in schema)
             self._con.execute(f"CREATE TABLE {name} ({columns})")
 
     def close(self) -> None:
         self._con.close()
 
     def add(self, segment: SegmentID, rows: Sequence[Row]) -> None:
+        name = str(segment)
         accepted = [row for row in rows if row.outcome is Outcome.ACCEPTED]
         repeats = [row for row in rows if row.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT)]
         self._insert(
             "accepted",
             _ACCEPTED,
-            [row.arrival.event_id for row in accepted],
-            [row.arrival.entity_id for row in accepted],
-            [str(segment)] * len(accepted),
-            [row.row for row in accepted],
-            [row.arrival.fingerprint for row in accepted],
+            [
+                (a.event_id, name, row.row, a.fingerprint, a.entity_id, a.event_time.sort_text)
+                for row in accepted
+                for a in [row.arrival]
+            ],
         )
         self._insert(
-            "repeats",
-            _REPEATS,
-            [row.arrival.event_id for row in repeats],
-            [row.winner for row in repeats],
-            [str(segment)] * len(repeats),
-            [row.row for row in repeats],
+            "repeats", _REPEATS, [(row.arrival.event_id, name, row.row, row.winner) for row in repeats]
+        )
+
+    def add_entries(self, entries: Sequence[Reservation]) -> None:
+        self._insert(
+            "entries",
+            _ENTRIES,
+            [
+                (
+                    e.event_id,
+                    str(e.segment),
+                    e.row,
+                    e.fingerprint,
+                    e.entity_id,
+                    e.event_time.sort_text,
+                    e.generation,
+                )
+                for e in entries
+            ],
         )
 
     def accepted_twice(self) -> list[tuple[str, list[str]]]:
@@ -91,69 +110,77 @@ class Events:
         ).fetchall()
         return found
 
-    def by_entity(self) -> Iterator[tuple[str, list[Event]]]:
-        """Each entity with its events."""
+    def contradicted(self, generation: int) -> Iterator[tuple[Event, Event | None, int]]:
+        """Each event whose entry is missing (None) or says something else, with the entry's generation. An
+        entry of an older generation than the index's is dead to a writer; one of a newer is never met."""
+        sides = [f"accepted.{name}" for name in _ACCEPTED.names] + [f"entries.{n}" for n in _ENTRIES.names]
+        same = " AND ".join(f"accepted.{name} = entries.{name}" for name in _ACCEPTED.names)
         cursor: duckdb.DuckDBPyConnection = self._con.execute(
-            "SELECT entity_id, event_id, segment, row, fingerprint FROM accepted ORDER BY entity_id"
+            f"SELECT {', '.join(sides)} FROM accepted LEFT JOIN entries USING (event_id)"  # noqa: S608 - ours
+            f" WHERE ({same} AND entries.generation = ?) IS NOT TRUE"
+            " ORDER BY accepted.segment, accepted.row",
+            [generation],
         )
-        entity: str | None = None
-        events: list[Event] = []
+        width = len(_ACCEPTED)
         while found := cursor.fetchmany(_ROWS_A_FETCH):
-            for entity_id, *event in found:
-                if entity is not None and entity_id != entity:
-                    yield entity, events
-                    events = []
-                entity = entity_id
-                events.append(Event(*event))
-        if entity is not None:
-            yield entity, events
+            for row in found:
+                entry = None if row[width] is None else Event(*row[width : 2 * width])
+                yield Event(*row[:width]), entry, row[-1] or 0
 
-    def _insert(self, table: str, schema: pa.Schema, *columns: list[object]) -> None:
-        if columns[0]:
-            self._con.register("batch", pa.table(list(columns), schema=schema))
+    def abandoned(self) -> list[Abandoned]:
+        """What the index has besides the events: reservations that came to nothing, for the most part."""
+        found = self._con.execute(
+            "SELECT segment, generation, count(*), min(event_id)"
+            " FROM entries ANTI JOIN accepted USING (event_id) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        return [Abandoned(*row) for row in found]
+
+    def entries(self) -> int:
+        (count,) = self._con.execute("SELECT count(*) FROM entries").fetchall()[0]
+        return int(count)
+
+    def _insert(self, table: str, schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            self._con.register("batch", pa.table(columns, schema=schema))
             self._con.execute(f"INSERT INTO {table} SELECT * FROM batch")  # noqa: S608 - our own names
             self._con.unregister("batch")
 
 
-class EntryCheck(msgspec.Struct, frozen=True):
-    """What an entity's index entries say of its events. `different`: events whose entry is missing (None) or
-    says something else. `abandoned`: entries without their event."""
-
-    different: tuple[tuple[Event, Reservation | None], ...]
-    entries: int
-    abandoned: tuple[Reservation, ...]
-
-
-def compare_entries(events: Sequence[Event], entries: Sequence[Reservation], generation: int) -> EntryCheck:
-    """Each event must have the entry that names its row, of the index's generation (a writer takes an older
-    one for dead). An entry without its row is a reservation that came to nothing (law 1)."""
-    by_id = {entry.event_id: entry for entry in entries}
-    different = []
-    for event in events:
-        entry = by_id.pop(event.event_id, None)
-        if (
-            entry is None
-            or entry.generation < generation
-            or event != Event(entry.event_id, str(entry.segment), entry.row, entry.fingerprint)
-        ):
-            different.append((event, entry))
-    return EntryCheck(tuple(different), len(entries), tuple(by_id.values()))
+async def in_batches(entries: AsyncIterator[Reservation]) -> AsyncIterator[list[Reservation]]:
+    batch = []
+    async for entry in entries:
+        batch.append(entry)
+        if len(batch) == _ROWS_A_FETCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
-def difference(key: str, event: Event, entry: Reservation | None) -> Finding:
-    """What to say of an event in the segment `key` whose index entry is missing or says something else."""
+def difference(key: str, event: Event, entry: Event | None, generation: int) -> Finding:
+    """What to say of an event in the segment `key` whose index entry is missing or says something else.
+    `generation`: the entry's."""
     columns: tuple[str, ...] = ()
     expected = found = None
     if entry is None:
         message = "the index does not have this event: it could be accepted again"
-    elif (str(entry.segment), entry.row) != (event.segment, event.row):
+    elif (entry.segment, entry.row) != (event.segment, event.row):
         message, columns = "the index says that this event is elsewhere", ("row",)
         expected, found = f"{entry.segment} row {entry.row}", f"{event.segment} row {event.row}"
-    elif entry.fingerprint != event.fingerprint:
-        message, columns = "the index has another fingerprint for this event", ("fingerprint",)
-        expected, found = entry.fingerprint, event.fingerprint
+    elif entry != event:
+        columns = tuple(
+            name
+            for name in ("fingerprint", "entity_id", "event_time")
+            if getattr(entry, name) != getattr(event, name)
+        )
+        message = f"the index has another {' and '.join(columns)} for this event"
+        expected, found = (str(getattr(one, columns[0])) for one in (entry, event))
     else:
-        message = f"the index entry is of generation {entry.generation}: the event could be accepted again"
+        message = (
+            f"the index entry is of generation {generation}: the event could be accepted again, or a repeat"
+            " of it never be answered"
+        )
     return Finding(
         Kind.INDEX_CONTRADICTS,
         key,

@@ -14,7 +14,8 @@ class Kind(StrEnum):
 
     SEAL_MISSING = "SealMissing"  # a number of the chain is not there
     SEAL_BROKEN = "SealBroken"  # a seal does not name the hash of the one before, or is not a seal
-    GENERATION_ALTERED = "GenerationAltered"  # a generation record is not the one that was sealed
+    GENERATION_ALTERED = "GenerationAltered"  # a generation record is not the one that was sealed or indexed
+    OWNER_ALTERED = "OwnerAltered"  # the owner record is not what was sealed, or not of this stream
     OBJECT_MISSING = "ObjectMissing"  # sealed or in the manifest, within retention, and gone
     OBJECT_ALTERED = "ObjectAltered"  # other bytes than those that were sealed or indexed
     UNREADABLE = "Unreadable"  # rows of a column, or a whole object, that no reader can read
@@ -22,16 +23,20 @@ class Kind(StrEnum):
     ROW_ALTERED = "RowAltered"  # a row that contradicts its own hashes
     HEAD_ALTERED = "HeadAltered"  # an object that says it is another segment than its key does
     MANIFEST_ALTERED = "ManifestAltered"  # a manifest row that its object contradicts
-    UNCOUNTED = "Uncounted"  # sealed, when it counted, and by the newest generation record it does not
+    UNCOUNTED = (
+        "Uncounted"  # sealed or indexed, so it counted, and by the newest generation record it does not
+    )
     UNINDEXED = "Unindexed"  # a segment that counts, has landed long ago, and has no manifest row
     INDEX_CONTRADICTS = "IndexContradicts"  # an index entry and the event's row do not agree
     REPEATED = "Repeated"  # an event id accepted twice, or a row number twice in a segment
     WINNER_MISSING = "WinnerMissing"  # a repeat that names a segment without that event
     ORPHAN = "Orphan"  # a segment that landed a moment ago and is not indexed yet
     FOREIGN = "Foreign"  # an object among raw that is no segment of this stream
+    ABANDONED = "Abandoned"  # index entries that no event bears out: reservations that came to nothing
+    SEAL_NEW = "SealNew"  # a seal that the index does not know of: its maker died, or was not pik
 
 
-NOTES = frozenset({Kind.ORPHAN, Kind.FOREIGN})
+NOTES = frozenset({Kind.ORPHAN, Kind.FOREIGN, Kind.ABANDONED, Kind.SEAL_NEW})
 
 
 class RowSpan(msgspec.Struct, frozen=True, order=True):

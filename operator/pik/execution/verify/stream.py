@@ -6,24 +6,29 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 
-from pik.domain.errors import NoSuchObject, NoSuchTable, Unavailable
+from pik.domain.errors import NoSuchObject, NoSuchTable, Tampered, Unavailable
 from pik.domain.instants import Instant
 from pik.domain.retention import is_expired
 from pik.domain.segments import CountingRule, SegmentID, parse_segment_id
 from pik.execution.concurrency import all_of
 from pik.execution.reading.describe import SETTLE
 from pik.execution.retrying import Patience, until_answered
+from pik.execution.seals import SealHead
 from pik.execution.stream import Deduplication, Stream
-from pik.execution.verify.events import Event, Events, compare_entries, difference
-from pik.execution.verify.expected import Chain, Manifest, read_chain, read_manifest, read_rule
+from pik.execution.verify.chain import Chain, read_chain
+from pik.execution.verify.events import Abandoned, Events, difference, in_batches
+from pik.execution.verify.expected import (
+    Manifest,
+    check_generation,
+    check_owner,
+    read_manifest,
+    read_rule,
+)
 from pik.execution.verify.findings import Checked, Finding, Kind, RowSpan, Verification
 from pik.execution.verify.segment import SegmentCheck, SegmentResult, Witness
-from pik.ports.index import Reservation
 
 _PATIENCE = Patience()
-_ENTITIES_AT_ONCE = 256
 
 
 async def verify(
@@ -32,24 +37,36 @@ async def verify(
     *,
     settle: float = SETTLE,
     concurrency: int = 4,
+    owner: str | None = None,
+    kept: SealHead | None = None,
 ) -> Verification:
     """Reads everything that is retained and holds it against what was recorded of it. Nothing is changed.
 
     `progress`: segments done and in all. `settle`: seconds that a segment may land after its stamp and still
     be known from it; what landed so recently may not be indexed yet. `concurrency`: segments in memory.
+    `owner`: whose the stream is (`str(Claimant)`), as far as is known elsewhere. `kept`: a seal that an
+    earlier verification named and that was kept elsewhere.
 
     What could not be read makes the result incomplete, and is named in it. Raises `Unavailable` where the
     bucket or the index cannot be listed at all, and `NoSuchBucket`.
     """
-    chain = await read_chain(stream)
-    rule, generations, findings = await read_rule(stream, chain)
+    chain = await read_chain(stream, kept)
+    records = await read_rule(stream, chain)
+    rule = records.rule
     # The manifest before the listing: a row is written after its object, so each row's object is listed.
     manifest = await read_manifest(stream)
+    findings = [
+        *chain.findings,
+        *await check_owner(stream, chain, owner),
+        *records.findings,
+        *await check_generation(stream, records, manifest),
+        *manifest.findings,
+    ]
     verifier = _Verifier(stream, chain, manifest, rule, settle, progress)
     try:
         await verifier.segments(concurrency)
         if stream.deduplication is Deduplication.ON_WRITE:
-            await verifier.events(concurrency)
+            await verifier.events()
     finally:
         verifier.close()
     gaps = [*verifier.unread]
@@ -59,9 +76,12 @@ async def verify(
         gaps.insert(0, "there is no generation record: nothing says which segments count")
     return Verification(
         stream_id=stream.layout.stream_id,
-        findings=(*chain.findings, *findings, *verifier.findings),
+        findings=(*findings, *verifier.findings),
         checked=Checked(
-            seals=chain.seals, generations=generations, manifest_rows=len(manifest.entries), **verifier.counts
+            seals=chain.seals,
+            generations=records.count,
+            manifest_rows=len(manifest.entries),
+            **verifier.counts,
         ),
         unread=tuple(gaps),
         head=chain.head,
@@ -132,7 +152,7 @@ class _Verifier:
             return []
         counts = self._rule is None or self._rule.counts(segment)
         self.counts["uncounted"] += there and not counts
-        if not counts and witness.sealed is None:
+        if not counts and witness.sealed is None and witness.entry is None:
             return []
         if not there:
             return [self._missing(key, witness)]
@@ -150,10 +170,13 @@ class _Verifier:
             self._check.check, key, stored.body, stored.last_modified, witness
         )
         if not counts:
-            return [
-                *result.findings,
-                Finding(Kind.UNCOUNTED, key, "it counted when it was sealed, and does not"),
-            ]
+            self._unknown.add(str(segment))
+            said = (
+                "it counted when it was sealed"
+                if witness.sealed
+                else "the manifest has it as one that counts"
+            )
+            return [*result.findings, Finding(Kind.UNCOUNTED, key, f"{said}, and does not")]
         if result.rows is None:
             self._unknown.add(str(segment))
         elif self._events is not None:
@@ -191,7 +214,7 @@ class _Verifier:
 
     # events
 
-    async def events(self, concurrency: int) -> None:
+    async def events(self) -> None:
         events = self._events
         if events is None:
             return
@@ -217,27 +240,54 @@ class _Verifier:
                         event_id=event_id,
                     )
                 )
-        if self._manifest.gap is not None:
-            return  # the index is not whole, and the result says so
-        entities = events.by_entity()
+        if self._manifest.gap is None:
+            await self._index(events)
+
+    async def _index(self, events: Events) -> None:
+        """The index's entries. Each was there before its segment was listed."""
+        stream, manifest = self._stream, self._manifest
         try:
-            while some := list(islice(entities, _ENTITIES_AT_ONCE)):
-                await all_of([partial(self._entity, *entity) for entity in some], concurrency)
+            async for entries in in_batches(stream.index.entries()):
+                await stream.offload(events.add_entries, entries)
+            state = await until_answered(stream.clock, _PATIENCE, stream.index.generation)
         except NoSuchTable:
             self.unread.append("the index table went away while its entries were read")
+            return
+        except Tampered as error:
+            self.findings.append(Finding(Kind.INDEX_CONTRADICTS, self._record, str(error)))
+            self.unread.append(f"the index's entries were not read to their end: {error}")
+            return
+        if state != manifest.state:
+            self.unread.append("the index was rebuilt while its entries were read: verify again")
+            return
+        self.counts["index_entries"] = await stream.offload(events.entries)
+        for event, entry, generation in events.contradicted(manifest.generation):
+            self.findings.append(difference(self._key(event.segment), event, entry, generation))
+        for left in await stream.offload(events.abandoned):
+            self._left(left)
 
-    async def _entity(self, entity: str, held: list[Event]) -> None:
-        async def entries() -> list[Reservation]:
-            return [entry async for entry in self._stream.index.by_entity(entity, None, None)]
+    def _left(self, left: Abandoned) -> None:
+        """Entries without an event, of one segment."""
+        segment = parse_segment_id(left.segment)
+        stamp = Instant(segment.stamp_millis * 1000)
+        if left.segment in self._unknown or is_expired(stamp, self._stream.retention_days, self._now):
+            return  # nothing can be said of what it held
+        event_id = left.event_id if left.entries == 1 else None
+        what = "an index entry" if left.entries == 1 else f"{left.entries} index entries"
+        if not segment.generation <= left.generation <= self._manifest.generation:
+            message = f"{what} of generation {left.generation}, which no writer has made: {left.event_id}"
+            kind = Kind.INDEX_CONTRADICTS
+        elif stamp >= self._recent:
+            return  # it may be about to land
+        else:
+            self.counts["abandoned"] += left.entries
+            message, kind = f"{what} without an event: a reservation that came to nothing", Kind.ABANDONED
+        self.findings.append(Finding(kind, self._key(left.segment), message, event_id=event_id))
 
-        found = await until_answered(self._stream.clock, _PATIENCE, entries)
-        check = compare_entries(held, found, self._manifest.generation)
-        self.counts["index_entries"] += check.entries
-        self.counts["abandoned"] += sum(str(entry.segment) not in self._unknown for entry in check.abandoned)
-        for event, entry in check.different:
-            stamp = Instant(parse_segment_id(event.segment).stamp_millis * 1000)
-            if stamp < self._recent:  # the index by entity is eventually consistent
-                self.findings.append(difference(self._key(event.segment), event, entry))
+    @property
+    def _record(self) -> str:
+        """The newest generation record: what stands for the index as a whole."""
+        return self._stream.layout.generation(self._manifest.generation)
 
     def _excused(self, segment: str) -> bool:
         """Whether nothing can be said of what a segment held: expired, gone, or not readable."""
