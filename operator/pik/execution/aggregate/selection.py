@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from pik.api.aggregate_version import KnownBy, TimeBucket
 from pik.domain.errors import OutOfMemory, UnreadableValue
-from pik.domain.segments import SegmentEntry
 from pik.execution.aggregate.records import AsOf
 from pik.planning.aggregate_sql import AggregateQuery, Scales, received_by, within
 from pik.planning.buckets import HOUR, Piece, pieces, slot_length, starts
@@ -22,12 +21,6 @@ def condition(query: AggregateQuery, as_of: AsOf) -> str:
     """Of the events of the snapshot, those of the window that were known."""
     inside = within(query.definition.span)
     return inside if as_of.known_by is KnownBy.INGEST_TIME else f"{inside} AND {received_by(as_of.instant)}"
-
-
-def may_hold(query: AggregateQuery, entry: SegmentEntry) -> bool:
-    """Whether events of a segment may be in the window, by its manifest row."""
-    times, window = entry.event_time, query.definition.span
-    return times is not None and times.first < window.end and times.last >= window.start
 
 
 def select(con: duckdb.DuckDBPyConnection, query: AggregateQuery, wanted: str) -> None:
