@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from pik.execution.ownership import OwnerRecord
 from pik.execution.reindex import reindex
 from pik.execution.retrying import Patience
 from pik.execution.stream import Deduplication, Stream
+from pik.ports.index import Reservation
 from simulation.capture_scenario import arrival, read_truth
 from simulation.virtual_loop import run
 from simulation.world import World
@@ -276,6 +279,32 @@ def test_after_expiry_a_reindex_keeps_the_later_acceptance() -> None:
     run(main())
 
 
+def test_an_event_is_accepted_again_only_by_a_segment_stamped_after_it_expired() -> None:
+    """Else a reader of shortly before midnight, to whom it has not expired, would see it twice."""
+
+    async def main() -> None:
+        world, stream = await ready_world()
+        stream = replace(stream, retention_days=1)
+        await Capture(stream).ingest([arrival(1, 0)])
+        now = world.clock.now().to_datetime()
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
+        await asyncio.sleep((midnight - now).total_seconds() - 1)
+        index = stream.index
+        reserve = index.reserve
+
+        async def slow(wanted: Sequence[Reservation]) -> list[Reservation | None]:
+            await asyncio.sleep(5)
+            return await reserve(wanted)
+
+        index.reserve = slow  # type: ignore[method-assign]
+        [answer] = await Capture(stream).ingest([arrival(1, 1)])
+        assert answer.status is Status.ACCEPTED
+        first, second = sorted(entry.ingest_time for entry in world.table.segments.values())
+        assert first.to_datetime() <= now < midnight < second.to_datetime()
+
+    run(main())
+
+
 def test_a_damaged_segment_fails_only_what_hangs_on_it() -> None:
     async def main() -> None:
         world, stream = await ready_world()
@@ -376,5 +405,23 @@ def test_a_writer_whose_stream_was_taken_over_answers_nothing() -> None:
             await capture.ingest([arrival(2, 0)])
         [again] = await Capture(replace(stream, epoch=2)).ingest([arrival(2, 0)])
         assert again.status is Status.DUPLICATE, "stored, and nobody was told so: sent again it is a repeat"
+
+    run(main())
+
+
+def test_who_was_taken_over_does_not_say_any_more_what_counts() -> None:
+    """The new owner's writers would go on in a generation that is no longer the newest, in an index that is
+    still ready, and what they answer would not count."""
+
+    async def main() -> None:
+        world, stream = await ready_world()
+        record = OwnerRecord("stream-1", "new", "default", "s", 2)
+        await stream.objects.create(world.layout.owner, msgspec.json.encode(record))
+        with pytest.raises(OwnershipConflict, match="new/default/s, epoch 2"):
+            await reindex(replace(stream, epoch=1), world.table.ensure)
+        assert [info.key async for info in stream.objects.list(world.layout.generations)] == [
+            world.layout.generation(1)
+        ]
+        assert (await reindex(replace(stream, epoch=2), world.table.ensure)).generation == 2
 
     run(main())

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from pik.domain.arrivals import Outcome
-from pik.domain.errors import Incomplete, NoSuchTable, NotReady, Tampered
+from pik.domain.errors import Incomplete, NoSuchTable, NotReady, OwnershipConflict, Tampered
 from pik.domain.instants import Instant
 from pik.domain.segments import SegmentEntry
+from pik.execution.ownership import OwnerRecord
 from pik.execution.reading.files import local_files
 from pik.execution.reading.snapshot import Snapshot, pinned_snapshot, take_snapshot
 from pik.memory.index import MemoryIndex
@@ -40,6 +41,19 @@ async def test_it_names_every_segment_in_order(tmp_path: Path) -> None:
     assert list(snapshot.segments) == landed
     assert (snapshot.stream_id, snapshot.as_of, snapshot.generation) == ("stream1", made.clock.now(), 1)
     assert msgspec.json.decode(msgspec.json.encode(snapshot), type=Snapshot) == snapshot
+
+
+async def test_who_was_taken_over_plans_nothing_any_more(tmp_path: Path) -> None:
+    """What lands under the old index after the new owner has listed what counts is no event."""
+    made = await world(tmp_path)
+    await some(made)
+    record = OwnerRecord(made.stream.layout.stream_id, "new", "tests", "things", epoch=2)
+    await made.stream.objects.create(made.stream.layout.owner, msgspec.json.encode(record))
+    old = dataclasses.replace(made.stream, epoch=1)
+    with pytest.raises(OwnershipConflict, match="new/tests/things"):
+        await take_snapshot(old, now=made.clock.now())
+    new = dataclasses.replace(made.stream, epoch=2)
+    assert len((await take_snapshot(new, now=made.clock.now())).segments) == 7
 
 
 async def test_an_empty_stream_has_an_empty_snapshot(tmp_path: Path) -> None:

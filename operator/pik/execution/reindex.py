@@ -14,6 +14,7 @@ from pik.domain.retention import is_expired
 from pik.domain.segments import GenerationRecord, SegmentID
 from pik.execution.documents import document
 from pik.execution.generations import newest_record
+from pik.execution.ownership import check_epoch
 from pik.execution.reading.describe import SETTLE, describe_rows, known_from
 from pik.execution.retrying import Patience, until_answered
 from pik.execution.seals import newest_seal, remember
@@ -43,7 +44,8 @@ async def reindex(
 
     Raises `NotReady` where other reindexers keep coming in between, `Tampered` where an object that counts
     is not the segment of its key (naming it), `DataLost` where there are segments and no record of which of
-    them count, and `Unavailable`; started again it begins anew and harms nothing.
+    them count, `OwnershipConflict` where another cluster has taken the stream over, and `Unavailable`;
+    started again it begins anew and harms nothing.
     """
     for _ in range(attempts):
         try:
@@ -59,6 +61,8 @@ async def _build(
     patience = Patience()
     nonce = stream.entropy.hex(32)
     newest = await until_answered(stream.clock, patience, lambda: newest_record(stream))
+    # after that reading: whoever takes the stream over later makes a record of the same number or a later
+    await until_answered(stream.clock, patience, lambda: check_epoch(stream))
     number = newest.number + 1 if newest else 1
     await until_answered(stream.clock, patience, ensure_table)
     await until_answered(stream.clock, patience, lambda: stream.index.fence(number, nonce))

@@ -98,11 +98,13 @@ class Deciding:
         self, ours: Reservation, found: Reservation, decisions: Decisions
     ) -> Reservation | None:
         """Decides an event whose entry was met, if that can be done at once; else the entry whose segment
-        is absent."""
+        is absent. One that is expiring stays undecided: it is left to a segment that is stamped later."""
         stream = self._stream
         while True:
             if found.generation > ours.generation:
                 raise Again
+            if self._is_expiring(found, ours):
+                return None
             if not self._is_dead(found, ours):
                 try:
                     winner = await self._winners.look(found.segment, ours.event_id)
@@ -148,6 +150,8 @@ class Deciding:
                 if absent is None or absent.segment != seen:
                     break
             if absent is not None and absent.segment == seen:
+                if self._is_expiring(absent, ours):
+                    return  # it landed, and its object is gone: nothing else may lie at its key
                 await self._landing.void(seen)
                 self._abandoned.discard(seen)
                 absent = await self._settle(ours, absent, decisions)
@@ -156,9 +160,23 @@ class Deciding:
     def _is_dead(self, found: Reservation, ours: Reservation) -> bool:
         """An entry of an earlier generation is worth nothing even if its segment landed: that came too late
         to count. One past retention may have lost its object, and the event with it."""
-        stamp = Instant(found.segment.stamp_millis * 1000)
-        expired = is_expired(stamp, self._stream.retention_days, self._stream.clock.now())
-        return found.generation < ours.generation or expired
+        return found.generation < ours.generation or self._has_expired(found, _stamp(ours.segment))
+
+    def _is_expiring(self, found: Reservation, ours: Reservation) -> bool:
+        """Whether it is past retention now, and was not when our segment was stamped. The event cannot be
+        accepted anew in our segment: a reader of shortly before would see it in both."""
+        return (
+            found.generation == ours.generation
+            and self._has_expired(found, self._stream.clock.now())
+            and not self._has_expired(found, _stamp(ours.segment))
+        )
+
+    def _has_expired(self, entry: Reservation, at: Instant) -> bool:
+        return is_expired(_stamp(entry.segment), self._stream.retention_days, at)
+
+
+def _stamp(segment: SegmentID) -> Instant:
+    return Instant(segment.stamp_millis * 1000)
 
 
 def _reservation(arrival: Arrival, segment: SegmentID, row: int) -> Reservation:

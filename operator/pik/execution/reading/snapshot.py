@@ -19,6 +19,7 @@ from pik.domain.retention import is_expired
 from pik.domain.segments import SegmentEntry, SegmentID, newest_rule, parse_segment_id
 from pik.execution.documents import document
 from pik.execution.generations import newest_record, ready_generation
+from pik.execution.ownership import check_epoch
 from pik.execution.reading.describe import SETTLE, describe_segment
 from pik.execution.stream import Stream
 
@@ -70,7 +71,8 @@ async def take_snapshot(
     land after its stamp and still be known from it.
 
     Raises `Incomplete` naming what is missing or where the index keeps moving, `NotReady` while it is being
-    rebuilt, `NoSuchTable` where it is gone, and `Tampered` for an unindexed object that is not a segment.
+    rebuilt, `NoSuchTable` where it is gone, `Tampered` for an unindexed object that is not a segment, and
+    `OwnershipConflict` where another cluster has taken the stream over.
     """
     moved: Fenced | None = None
     for _ in range(_ATTEMPTS):
@@ -136,6 +138,8 @@ async def _take(
         manifest[segment] = await _described(stream, segment, settle)
     if await stream.index.generation() != state:
         raise Fenced(f"the index moved on from generation {state.number} while it was read")
+    # another cluster takes the stream over before it decides which segments count
+    await check_epoch(stream)
     known = [entry for entry in manifest.values() if entry.known_from <= as_of]
     known.sort(key=lambda entry: entry.segment)
     return Snapshot(stream.layout.stream_id, as_of, state.number, tuple(known))
