@@ -19,11 +19,13 @@ import msgspec
 from pik.domain.arrivals import Row
 from pik.domain.errors import PikError, Tampered, Throttled, Unavailable
 from pik.domain.instants import Instant
-from pik.domain.layout import Layout
+from pik.domain.layout import Layout, owner_key
 from pik.domain.segments import SegmentEntry, SegmentHead
 from pik.execution.stream import Deduplication, Stream
 from pik.memory.index import MemoryIndex, MemoryTable
 from pik.memory.objects import MemoryBucket, MemoryObjectStore
+from pik.ports.objects import ObjectStore, StoredObject
+from pik.ports.segments import SegmentCodec, SegmentFiles
 from simulation import virtual_loop
 from simulation.fates import CALM, Fate, Faults
 from simulation.virtual_loop import VirtualLoop
@@ -64,6 +66,8 @@ _DECODER = msgspec.msgpack.Decoder(tuple[SegmentHead, list[Row]])
 
 
 class NoFiles:
+    def __init__(self, objects: ObjectStore, codec: SegmentCodec) -> None: ...
+
     async def fetch(self, entries: Sequence[SegmentEntry]) -> list[Path]:
         raise AssertionError("nothing here reads files")
 
@@ -81,6 +85,24 @@ class ServiceClock:
         await self.loop.pause(seconds)
 
 
+class Objects(dict[str, StoredObject]):
+    """A bucket's objects; it notes what no protocol of pik does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewritten: list[str] = []
+        self.archive: dict[str, StoredObject] = {}  # what expired and is gone
+
+    def __setitem__(self, key: str, stored: StoredObject) -> None:
+        if key in self and key != owner_key(""):
+            self.rewritten.append(key)
+        super().__setitem__(key, stored)
+
+    def expire(self, key: str) -> None:
+        """A lifecycle rule does it."""
+        self.archive[key] = self.pop(key)
+
+
 class World:
     """The shared services, the seed's dice, and what has happened. One that is made inside of a schedule has
     that schedule's loop."""
@@ -91,15 +113,19 @@ class World:
         deduplication: Deduplication = Deduplication.ON_WRITE,
         page: int = 1_000,
         retention_days: int | None = None,
+        files: Callable[[ObjectStore, SegmentCodec], SegmentFiles] = NoFiles,
     ) -> None:
+        """`files`: those of one process."""
         self.random = random.Random(seed)
         self.deduplication = deduplication
         self.page = page
         self.retention_days = retention_days
+        self.files = files
         self.loop = _loop()
         self.clock = ServiceClock(self.loop)
         self.layout = Layout("", "stream-1")
-        self.bucket = MemoryBucket()
+        self.objects = Objects()
+        self.bucket = MemoryBucket(objects=self.objects)
         self.table = MemoryTable()
         self.codec = PlainCodec()
         self.trace: list[tuple[str, str, str]] = []  # who, did what, at which call
@@ -175,9 +201,10 @@ class Process:
         self._check()
         return work(*args, **kwargs)
 
-    def stream(self, epoch: int | None = None) -> Stream:
-        """The stream as this process sees it."""
+    def stream(self, table: MemoryTable | None = None, epoch: int | None = None) -> Stream:
+        """The stream as this process sees it. `table`: of the cluster that it is in."""
         world = self._world
+        objects = MemoryObjectStore(world.bucket, world.clock, page=world.page, wire=self)
         return Stream(
             "default",
             "s",
@@ -185,9 +212,9 @@ class Process:
             world.deduplication,
             world.retention_days,
             (),
-            MemoryObjectStore(world.bucket, world.clock, page=world.page, wire=self),
-            MemoryIndex(world.table, page=world.page, wire=self),
-            NoFiles(),
+            objects,
+            MemoryIndex(table or world.table, page=world.page, wire=self),
+            world.files(objects, world.codec),
             world.codec,
             self,
             self,
