@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pik.domain.arrivals import Arrival
+from pik.domain.arrivals import Arrival, Rejection
 from pik.domain.decode import decode_event, decode_json, decode_lines
 from pik.domain.identity import event_id, fingerprint
 from pik.domain.instants import parse_instant
 from pik.domain.intake import Decoded, IntakeRules, ReplayClaim
+from pik.domain.kit_events import _any_event
 from pik.domain.mapping import Mapping, TextRule
+from pik.domain.payloads import NotAnEvent
 from pik.planning.envelope import cloud_event
 
 RULES = IntakeRules()
@@ -43,6 +45,33 @@ def spelled(draw: st.DrawFn) -> bytes:
         separators=draw(st.sampled_from([None, (",", ":"), (" ,", " : ")])),
         ensure_ascii=draw(st.booleans()),
     ).encode()
+
+
+@st.composite
+def fields_in_json(draw: st.DrawFn) -> bytes:
+    """An event whose fields may be escaped, spaced, wrong, missing, or there twice."""
+    names = ["source", "event_type", "entity_id", "event_time", "payload", "idempotency_key", "other"]
+    values = st.sampled_from(["x", "2013-07-10T04:00:00Z", "é", '"', "", None, 1, [{}]])
+    some = draw(st.lists(st.sampled_from(names), max_size=3))
+    time = {"event_time": "2013-07-10T04:00:00Z"}
+    pairs = [(name, time.get(name, "x")) for name in draw(st.permutations(names[:5]))]
+    pairs += [(name, draw(values)) for name in some]
+    comma, colon = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", ":")]))
+    ascii_only = draw(st.booleans())
+    written = [
+        json.dumps(name) + colon + json.dumps(value, ensure_ascii=ascii_only, separators=(comma, colon))
+        for name, value in pairs
+    ]
+    return f"{{{comma.join(written)}}}".encode()
+
+
+@given(fields_in_json())
+def test_the_short_way_of_reading_finds_what_the_long_one_does(text: bytes) -> None:
+    try:
+        expected: Decoded | Rejection = _any_event(text, RULES)
+    except NotAnEvent as error:
+        expected = error.rejection
+    assert decode_event(text, RULES) == expected
 
 
 def envelope(payload: bytes, **fields: Any) -> bytes:

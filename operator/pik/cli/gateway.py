@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
+from pik.cli.collecting import spare_collector
 from pik.cli.processes import process, role_map
 from pik.cluster.api import configuration
 from pik.cluster.gateway import GatewaySettings, gateway_process
@@ -170,6 +171,7 @@ async def _until_signalled(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with gateway_process(configuration(kubeconfig, context), access, settings) as made:
         log.info("events come to %s, health and metrics are at %s", made.url, made.health or "no address")
+        spare_collector()
         running, stopped = asyncio.create_task(made.run()), asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
+from pik.cli.collecting import spare_collector
 from pik.cli.main import INTERRUPTED, one_line
 from pik.cli.output import Table, print_table
 from pik.controller.objects import ObjectKey
@@ -109,6 +110,7 @@ async def _run(
         click.echo(
             f"working on {state.directory}; events go to {mode.gateway}/v1/streams/NAMESPACE/NAME/events"
         )
+        spare_collector()
         end = mode.until_broken() if patience is None else mode.until_settled(patience)
         ending, stopped = asyncio.create_task(end), asyncio.create_task(stop.wait())
         await asyncio.wait({ending, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -63,11 +63,28 @@ class Item(msgspec.Struct, eq=False):
 
 
 class Request(msgspec.Struct, eq=False):
-    """What one caller waits for."""
+    """What one caller waits for. `over`: it has all answers, or an error. `wake`: what the caller waits on,
+    and may have given up: that is no reason to forget what was taken."""
 
     answers: list[Answer | None]
     missing: int
-    done: asyncio.Future[None]
+    wake: asyncio.Future[None]
+    over: bool = False
+
+    def answer(self, position: int, answer: Answer) -> None:
+        self.answers[position] = answer
+        self.missing -= 1
+        if self.missing == 0 and not self.over:
+            self.over = True
+            if not self.wake.done():
+                self.wake.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.over:
+            self.over = True
+            if not self.wake.done():
+                self.wake.set_exception(error)
+                self.wake.exception()  # the caller may be gone: then nobody else retrieves it
 
 
 class Attempt(msgspec.Struct, frozen=True):

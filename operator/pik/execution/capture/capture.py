@@ -62,7 +62,7 @@ class Capture:
             self._admit(items)
             self._queue.extend(items)
             self._wake()
-            await asyncio.shield(request.done)
+            await request.wake
         return [answer for answer in request.answers if answer is not None]
 
     def _admit(self, items: list[Item]) -> None:
@@ -144,7 +144,7 @@ class Capture:
         size = 0
         while queue and len(batch) < self._settings.max_rows and size < self._settings.max_bytes:
             item = queue.popleft()
-            if item.request.done.done():  # another part of the request failed
+            if item.request.over:  # another part of the request failed
                 self._forget(item)
             elif item.arrival.event_id in self._busy:
                 self._parked.setdefault(item.arrival.event_id, []).append(item)
@@ -156,11 +156,7 @@ class Capture:
     def _settle(self, attempt: Attempt) -> None:
         for item, answer in attempt.answers:
             self._forget(item)
-            request = item.request
-            request.answers[item.position] = answer
-            request.missing -= 1
-            if request.missing == 0 and not request.done.done():
-                request.done.set_result(None)
+            item.request.answer(item.position, answer)
         for item, error in attempt.failed:
             self._fail([item], error)
         for item in attempt.left:
@@ -172,9 +168,7 @@ class Capture:
     def _fail(self, items: Sequence[Item], error: Exception) -> None:
         for item in items:
             self._forget(item)
-            if not item.request.done.done():
-                item.request.done.set_exception(error)
-                item.request.done.exception()  # the caller may be gone: then nobody else retrieves it
+            item.request.fail(error)
 
     def _forget(self, item: Item) -> None:
         self._waiting -= 1

@@ -29,6 +29,8 @@ class ReplayClaims:
         more runs at once than a target is ever sent.
         """
         claims = {item.claim for item in taken if isinstance(item, Decoded) and item.claim is not None}
+        if not claims:
+            return [item.arrival if isinstance(item, Decoded) else item for item in taken]
         if len(claims) > _MOST_RUNS:
             raise BatchTooLarge(f"events of {len(claims)} replays at once; {_MOST_RUNS} are taken")
         true = {claim for claim in claims if await self._is_true(claim)}
