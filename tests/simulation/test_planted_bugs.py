@@ -92,7 +92,7 @@ def answer_before_durable(patch: pytest.MonkeyPatch) -> None:
     """A PUT without an answer is taken for done."""
     real = Landing.land
 
-    async def land(self: Landing, head: Any, rows: Any) -> Any:
+    async def land(self: Landing, head: Any, rows: Any, body: Any = None) -> Any:
         objects = self._stream.objects
         create = objects.create
 
@@ -104,7 +104,7 @@ def answer_before_durable(patch: pytest.MonkeyPatch) -> None:
 
         patch.setattr(objects, "create", forgetful)
         try:
-            return await real(self, head, rows)
+            return await real(self, head, rows, body)
         finally:
             patch.setattr(objects, "create", create)
 

@@ -6,6 +6,7 @@ landed row is a reservation and worth nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from pik.domain.arrivals import Outcome, Row
@@ -55,8 +56,7 @@ class OnWrite:
         """Steps 2 to 6 for one segment. Raises `Again` and `Voided`: then all of it starts again."""
         groups = _by_event(items)
         decisions = await self._deciding.decide(head, groups)
-        if await self._generation.read() != head.segment.generation:
-            raise Again
+        rows, answers, body = await self._checked(head, groups, decisions)
         attempt = Attempt(
             answers=[],
             left=[item.left_over() for item in items if not decisions.knows(item.arrival.event_id)],
@@ -68,12 +68,34 @@ class OnWrite:
         )
         if not decisions.winners:
             return attempt
-        rows, answers = await self._stream.offload(self._rows, head, groups, decisions)
-        entry = await self._landing.land(head, rows)
+        entry = await self._landing.land(head, rows, body)
         if not await self._landing.register(entry):
             raise Again
         attempt.answers.extend(answers)
         return attempt
+
+    async def _checked(
+        self, head: SegmentHead, groups: dict[str, list[Item]], decisions: Decisions
+    ) -> tuple[list[Row], list[tuple[Item, Answer]], bytes]:
+        """Step 3, and meanwhile what step 4 puts. Raises `Again`."""
+
+        async def read() -> None:
+            if await self._generation.read() != head.segment.generation:
+                raise Again
+
+        reading = asyncio.ensure_future(read())
+        try:
+            made = await self._stream.offload(self._segment, head, groups, decisions)
+            await reading
+        finally:
+            reading.cancel()
+        return made
+
+    def _segment(
+        self, head: SegmentHead, groups: dict[str, list[Item]], decisions: Decisions
+    ) -> tuple[list[Row], list[tuple[Item, Answer]], bytes]:
+        rows, answers = self._rows(head, groups, decisions)
+        return rows, answers, self._stream.codec.encode(head, rows)
 
     def _rows(
         self, head: SegmentHead, groups: dict[str, list[Item]], decisions: Decisions
