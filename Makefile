@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
 CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo demo-k8s test restarts cluster-tools cluster cluster-down check verify generate format sbom clean
+.PHONY: help setup demo demo-k8s test restarts crash cluster-tools cluster cluster-down check verify generate format sbom clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: .venv/ready check cluster-tools ## every check and every test
 
 restarts: .venv/ready ## the operator killed 50 times while 50 objects come, change and go
 	PYTHONPATH=tests:localstack $(BIN)/python -m running.campaign $(RESTARTS)
+
+crash: .venv/ready ## writers and workers killed over 200 times; an independent checker says what was kept
+	PYTHONPATH=tests $(BIN)/python -m crash $(CRASH)
 
 cluster-tools: .venv/ready ## what tests on Kubernetes need: built once; as root on Debian packages for pods too
 	@$(BIN)/python localstack/cluster.py tools
