@@ -61,11 +61,11 @@ def definition(stream: Stream) -> Definition:
 
 
 async def aggregated(stream: Stream, as_of: Instant, known_by: KnownBy = KnownBy.INGEST_TIME) -> Any:
-    """The version and its rows."""
+    """The version, when it was the answer, and its rows. Not when it was computed: that is another time."""
     answer = await compute(
         stream, definition(stream), namespace="tests", name="a", known_by=known_by, as_of=as_of
     )
-    return answer, list(python_rows(await rows_of(stream, answer)))
+    return answer.record, answer.as_of.as_of, list(python_rows(await rows_of(stream, answer)))
 
 
 async def replayed(stream: Stream, as_of: Instant, key: str, shards: int) -> Any:
