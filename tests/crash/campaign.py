@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -35,6 +36,7 @@ from pik.local import emulator
 WRITERS = 2
 _TARGETS = ("http", "queue")
 _FIRST_OF_TRANSACTIONS = 2  # number of a round
+_LEAST = 4_000  # answers that the producers of a round get
 _LARGEST = 130  # events of a request: more than one transaction
 _LOCAL_PATIENCE = 6.0  # seconds
 REPORT = Path("build/crash.json")
@@ -139,11 +141,11 @@ def _prepared(fates: Sequence[Fate]) -> Iterator[Fate]:
 
 
 class Campaign:
-    def __init__(self, endpoint: str, scratch: Path, least: int) -> None:
-        """`least`: events and repeats that the producers of a round send at least."""
+    def __init__(self, endpoint: str, scratch: Path, **sending: float) -> None:
+        """`sending`: how the producers of a round do that, as `Producers` has it."""
         self._endpoint = endpoint
         self._scratch = scratch
-        self._least = least
+        self._sending: dict[str, Any] = {"largest": _LARGEST, **sending}
 
     async def run(self, round_: Round, seed: int) -> RoundOutcome:
         name = f"crash-{round_.number}-{uuid4().hex[:12]}"
@@ -166,7 +168,7 @@ class Campaign:
     async def _apart(self, round_: Round, processes: Processes, name: str, random: Random) -> RoundOutcome:
         ground = Ground(processes, self._endpoint, name, round_.deciding, round_.writes, round_.fates)
         ports = [free_port() for _ in range(WRITERS)]
-        producers = producers_of(ports, random, least=self._least, largest=_LARGEST)
+        producers = producers_of(ports, random, **self._sending)
         async with receiving() as receiver:
             await ground.build()
             await ground.capture(producers, ports)
@@ -181,7 +183,7 @@ class Campaign:
     async def _local(self, round_: Round, processes: Processes, name: str, random: Random) -> RoundOutcome:
         ground = Ground(processes, self._endpoint, name, round_.deciding, round_.writes, round_.fates)
         port = free_port()
-        producers = producers_of([port], random, least=self._least, largest=_LARGEST)
+        producers = producers_of([port], random, **self._sending)
         async with receiving() as receiver:
             await LocalMode(ground, self._scratch / f"{name}-folder", port).play(producers, receiver)
         return self._judged(ground, producers, [])
@@ -194,10 +196,10 @@ class Campaign:
 
 
 async def campaign(
-    endpoint: str, scratch: Path, rounds: Sequence[Round], seed: int, least: int = 4_000
+    endpoint: str, scratch: Path, rounds: Sequence[Round], seed: int, **sending: float
 ) -> Outcome:
     outcome = Outcome(seed)
-    work = Campaign(endpoint, scratch, least)
+    work = Campaign(endpoint, scratch, **sending)
     for round_ in rounds:
         done = await work.run(round_, seed)
         outcome.rounds.append(done)
@@ -232,7 +234,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pik-crash-") as home:
         scratch = Path(home)
         with _emulated(options.endpoint, scratch) as endpoint:
-            outcome = asyncio.run(campaign(endpoint, scratch, rounds, options.seed))
+            outcome = asyncio.run(campaign(endpoint, scratch, rounds, options.seed, least=_LEAST))
     print_report(outcome)
     write_report(outcome, REPORT)
     return 1 if outcome.faults else 0

@@ -64,7 +64,8 @@ class Producers:
     count: int = 4
     repeating: float = 0.1
     racing: float = 0.2
-    largest: int = 60
+    largest: int = 60  # events of a batch
+    pause: float = 0.04  # seconds at most that a producer waits between two batches
     log: list[Told] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)  # tries, by what came instead of an answer
     odd: list[str] = field(default_factory=list)  # answers that no producer should get
@@ -120,7 +121,7 @@ class Producers:
                 if len(self.log) >= wanted:
                     event.set()
             turn += self.random.random() < 0.3
-            await asyncio.sleep(self.random.uniform(0, 0.04))
+            await asyncio.sleep(self.random.uniform(0, self.pause))
 
     async def _try(
         self, session: aiohttp.ClientSession, url: str, batch: list[Event]

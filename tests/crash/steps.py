@@ -148,3 +148,13 @@ AGGREGATE: Steps = [
 ANSWER = [Step("after the answer to the manifest", "objects.create", When.AFTER, r"/answers/")]
 ON_WRITE: Steps = [*_DECIDING, *_LANDING]
 ON_READ: Steps = _LANDING
+NAMED = {
+    step.name: step
+    for found in (
+        *(BUILD, REBUILD, REBUILD_ENTRIES, ORPHANS, SEAL, ON_WRITE),
+        *(PLAN, SHARD, SHARD_END, CONCLUDE, AGGREGATE, ANSWER),
+    )
+    for each in found
+    for step in (each if isinstance(each, tuple) else (each,))
+}
+"""Every step by its name."""
