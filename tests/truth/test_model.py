@@ -196,7 +196,8 @@ class Laws(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: not self.dropped)
     def aggregate(self) -> None:
-        """As known now, and for good."""
+        """As known now, and for good: what comes at the same instant and later is not in it."""
+        self.kit.clock.advance(0.001)
         now = self.kit.clock.now()
         found = self.do(aggregated(self.kit.stream(), now))
         self.versions[now] = found
