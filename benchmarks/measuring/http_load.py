@@ -2,7 +2,7 @@
 what came of it as JSON on stdout. Bodies are made before the clock starts.
 
 Each client sends its next request when the last is answered. A 429 or 503 is sent again after its
-Retry-After.
+Retry-After. With `every` requests come at their times, answered or not, and none is sent again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Order(msgspec.Struct):
     events: int  # of each request
     first: int
     entities: int = 10_000
+    every: float = 0.0  # seconds between two requests of all clients together; 0: when the last is answered
 
 
 class Came(msgspec.Struct):
@@ -37,6 +38,9 @@ class Came(msgspec.Struct):
     refused: int
     p50: float  # seconds from a request's first try to its answer
     p99: float
+    longest: float = 0.0
+    taken: list[int] = []  # with `every`: number of the first event of each accepted request
+    retry_after: list[str] = []  # with `every`: of each refused one
 
 
 def event(number: int, entities: int) -> dict[str, object]:
@@ -71,7 +75,43 @@ def bodies(order: Order, client: int) -> Iterator[bytes]:
         yield encode({"events": [event(start + i, order.entities) for i in range(order.events)]})
 
 
+async def storm(order: Order) -> Came:
+    work = [body for client in range(order.clients) for body in bodies(order, client)]
+    took: list[float] = []
+    taken: list[int] = []
+    retry_after: list[str] = []
+    loop = asyncio.get_running_loop()
+    headers = {"content-type": "application/json"}
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
+
+        async def one(number: int, body: bytes) -> None:
+            began = loop.time()
+            async with session.post(order.url, data=body) as answer:
+                text = await answer.read()
+                if answer.status == 200:
+                    took.append(loop.time() - began)
+                    taken.append(order.first + number * order.events)
+                elif answer.status in (429, 503):
+                    retry_after.append(answer.headers["retry-after"])
+                else:
+                    raise RuntimeError(f"{answer.status}: {text[:500]!r}")
+
+        began = loop.time()
+        async with asyncio.TaskGroup() as group:
+            for number, body in enumerate(work):
+                await asyncio.sleep(began + number * order.every - loop.time())
+                group.create_task(one(number, body))
+        seconds = loop.time() - began
+    took.sort()
+    p50, p99 = took[len(took) // 2], took[int(len(took) * 0.99)]
+    events, refused = len(took) * order.events, len(retry_after)
+    return Came(seconds, events, len(took), refused, p50, p99, took[-1], taken, retry_after)
+
+
 async def run(order: Order) -> Came:
+    if order.every:
+        return await storm(order)
     work = [list(bodies(order, client)) for client in range(order.clients)]
     took: list[float] = []
     refused = events = 0
@@ -101,7 +141,8 @@ async def run(order: Order) -> Came:
         await asyncio.gather(*(client(mine) for mine in work))
         seconds = loop.time() - began
     took.sort()
-    return Came(seconds, events, len(took), refused, took[len(took) // 2], took[int(len(took) * 0.99)])
+    p50, p99 = took[len(took) // 2], took[int(len(took) * 0.99)]
+    return Came(seconds, events, len(took), refused, p50, p99, took[-1])
 
 
 if __name__ == "__main__":

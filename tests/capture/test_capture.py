@@ -159,6 +159,22 @@ def test_overload_takes_nothing_and_says_when_to_come_back() -> None:
     run(main())
 
 
+def test_what_would_wait_too_long_is_not_taken() -> None:
+    async def main() -> None:
+        _, stream = await ready_world(Deduplication.ON_READ)
+        capture = Capture(stream, CaptureSettings(max_rows=10, max_wait=5.0, commits=1, linger=1.0))
+        await capture.ingest([arrival(0, 0)])  # it takes a second, for one
+        waiting = asyncio.create_task(capture.ingest([arrival(key, 0) for key in range(1, 9)]))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as caught:
+            await capture.ingest([arrival(9, 0)])
+        assert 4 <= caught.value.retry_after <= 8, "half of what waits has gone by then"
+        assert len(await waiting) == 8
+        assert len(await capture.ingest([arrival(9, 0)])) == 1
+
+    run(main())
+
+
 def test_a_deleted_table_is_not_an_empty_one() -> None:
     async def main() -> None:
         world, stream = await ready_world()

@@ -87,6 +87,16 @@ log = logging.getLogger(__name__)
     "times that.",
 )
 @click.option(
+    "--max-wait",
+    envvar="PIK_MAX_WAIT",
+    show_envvar=True,
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds that an event may have to wait behind others to be written; what would wait longer is "
+    "answered 429.",
+)
+@click.option(
     "--drain",
     envvar="PIK_DRAIN",
     show_envvar=True,
@@ -131,6 +141,7 @@ def command(
     tls_certificate: Path | None,
     tls_key: Path | None,
     held_mib: int,
+    max_wait: float,
     drain: float,
     grace: float,
     endpoint_url: str | None,
@@ -156,6 +167,7 @@ def command(
         tokens=tokens,
         roles=role_map,
         held_bytes=held_mib * 1024 * 1024,
+        max_wait=max_wait,
         drain=drain,
         grace=grace,
     )

@@ -56,6 +56,16 @@ from pik.local.up import Teller, UpSettings, local_mode
     help="Most memory that DuckDB takes for one computation, such as 512MB. Default: 80% of the machine's.",
 )
 @click.option(
+    "--max-wait",
+    envvar="PIK_MAX_WAIT",
+    show_envvar=True,
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds that an event may have to wait behind others to be written; what would wait longer is "
+    "answered 429.",
+)
+@click.option(
     "--patience",
     type=click.FloatRange(min=0),
     default=60.0,
@@ -71,6 +81,7 @@ def command(
     region: str | None,
     port: int,
     memory: str | None,
+    max_wait: float,
     patience: float,
 ) -> None:
     """Reconcile a folder of manifests, and take its streams' events over HTTP on 127.0.0.1, until Ctrl-C.
@@ -86,9 +97,8 @@ def command(
         stack.enter_context(state.locked())  # before the emulator: it may be another's that is at work
         endpoint = stack.enter_context(embedded(state, emulator_port)) if emulator else endpoint_url
         access = AwsAccess(endpoint_url=endpoint, region=region)
-        left = asyncio.run(
-            _run(state, access, UpSettings(port=port, memory=memory), patience if once else None)
-        )
+        settings = UpSettings(port=port, memory=memory, max_wait=max_wait)
+        left = asyncio.run(_run(state, access, settings, patience if once else None))
     if left is None:
         click.get_current_context().exit(INTERRUPTED if once else 0)
     if left:

@@ -31,6 +31,7 @@ from pik.controller.aws_cloud import AwsCloud
 from pik.controller.objects import ObjectKey
 from pik.controller.roles import RoleFile
 from pik.controller.workshop import Workshop
+from pik.execution.capture.settings import CaptureSettings
 from pik.gateway.app import Gateway
 from pik.gateway.server import Certificate, serving
 
@@ -47,7 +48,8 @@ class GatewaySettings:
     the map of roles; None: there are none. `held_bytes`: of the
     bodies of all requests under way. `cache`: directory for segments that are being read; empty: a temporary
     one. `drain`: seconds for which requests are still taken after `readyz` says that no more should come.
-    `grace`: seconds that those under way get then.
+    `grace`: seconds that those under way get then. `max_wait`: seconds that an event may have to wait behind
+    others; what would wait longer is answered 429.
     """
 
     cluster: str
@@ -63,6 +65,7 @@ class GatewaySettings:
     cache: str = ""
     drain: float = 2.0
     grace: float = 15.0
+    max_wait: float = 5.0
 
 
 @dataclass(slots=True)
@@ -137,6 +140,7 @@ async def gateway_process(
             offload=work,
             cache=Path(settings.cache or stack.enter_context(tempfile.TemporaryDirectory(prefix="pik-"))),
             wake=_nobody,  # the operator finds a first event by counting
+            settings=CaptureSettings(max_wait=settings.max_wait),
             admissions=Admissions(reviews, settings.tokens, metrics.called),
         )
         stack.push_async_callback(_close, workshop, settings.grace)

@@ -75,17 +75,21 @@ class Gateway:
         *,
         body_seconds: float = 30.0,
         held_bytes: int = 256 * 1024 * 1024,
+        most_requests: int = 1_024,
         ready: Callable[[], bool] = lambda: True,
         observer: GatewayObserver | None = None,
     ) -> None:
         """`body_seconds`: that a body may take to come. `held_bytes`: of bodies of requests under way; what
-        would be more is answered 429. `ready`: whether it knows its streams."""
+        would be more is answered 429, as is what comes while `most_requests` are under way. `ready`: whether
+        it knows its streams."""
         self._doors = doors
         self._ready = ready
         self._observer = observer or Nobody()
         self._body_seconds = body_seconds
         self._most_held = held_bytes
         self._held = 0
+        self._most_requests = most_requests
+        self._requests = 0
         self._draining = False
         self._closing = False
         self._answers = msgspec.json.Encoder()
@@ -190,7 +194,10 @@ class Gateway:
 
     @contextmanager
     def _holding(self) -> Iterator[Callable[[int], None]]:
-        """Counts a request's bytes while it is under way. Raises `Overloaded` where they are too many."""
+        """Counts a request and its bytes while it is under way. Raises `Overloaded` where they are too
+        many."""
+        if self._requests >= self._most_requests:
+            raise Overloaded(f"{self._requests} requests are under way", retry_after=1.0)
         held = 0
 
         def hold(size: int) -> None:
@@ -200,9 +207,11 @@ class Gateway:
             held += size
             self._held += size
 
+        self._requests += 1
         try:
             yield hold
         finally:
+            self._requests -= 1
             self._held -= held
 
     async def _body(

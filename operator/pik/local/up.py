@@ -25,6 +25,7 @@ from pik.controller.replay_runs import InProcessRuns
 from pik.controller.workshop import Workshop
 from pik.controller.world import Timing, World
 from pik.domain.errors import PikError
+from pik.execution.capture.settings import CaptureSettings
 from pik.execution.seals import seal_segments
 from pik.gateway.app import Gateway
 from pik.gateway.server import CannotServe, serving
@@ -48,12 +49,14 @@ class Stopped(PikError):
 @dataclass(frozen=True, slots=True)
 class UpSettings:
     """`port`: of the gateway; 0 takes a free one. `grace`: seconds that requests and runs under way get at
-    the end. `memory`: DuckDB's limit for one computation, such as `512MB`."""
+    the end. `memory`: DuckDB's limit for one computation, such as `512MB`. `max_wait`: seconds that an event
+    may have to wait behind others; what would wait longer is answered 429."""
 
     port: int = 0
     memory: str | None = None
     workers: int = 4
     grace: float = 10.0
+    max_wait: float = 5.0
     timing: Timing = _TIMING
     backoff: Backoff = _BACKOFF
 
@@ -143,6 +146,7 @@ async def local_mode(
             offload=tools.work,
             cache=state.segments,
             wake=queue.add,
+            settings=CaptureSettings(max_wait=settings.max_wait),
         )
         workshop.known_by(lambda key: objects.find(key) is not None)
         stack.push_async_callback(_close, workshop, settings)

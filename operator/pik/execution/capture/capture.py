@@ -13,10 +13,13 @@ from pik.execution.capture.answers import Answer, Attempt, Item, Request, reject
 from pik.execution.capture.landing import Landing
 from pik.execution.capture.on_read import OnRead
 from pik.execution.capture.on_write import OnWrite
+from pik.execution.capture.pressure import Pressure
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.stream import Deduplication, Stream
 
 log = logging.getLogger(__name__)
+
+_LONGEST_RETRY = 30.0
 
 
 class Capture:
@@ -39,6 +42,8 @@ class Capture:
         self._busy: set[str] = set()  # event ids of commits under way
         self._waiting = 0  # events taken and not answered
         self._waiting_bytes = 0
+        self._gone = 0  # events that were answered or failed, since they were counted
+        self._pressure = Pressure(stream.clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -69,9 +74,12 @@ class Capture:
         size = sum(item.size for item in items)
         full = self._waiting + len(items) > self._settings.max_waiting
         heavy = self._waiting_bytes + size > self._settings.max_waiting_bytes
+        wait = self._pressure.wait(self._waiting)
         # a request larger than the bound is taken when nothing waits: else it could never be
-        if self._waiting and (full or heavy):
-            raise Overloaded(f"{self._waiting} events wait to be written", retry_after=1.0)
+        if self._waiting and (full or heavy or wait > self._settings.max_wait):
+            raise Overloaded(f"{self._waiting} events wait to be written", _retry_after(wait))
+        if not self._waiting:
+            self._pressure.begins()
         self._waiting += len(items)
         self._waiting_bytes += size
 
@@ -133,6 +141,8 @@ class Capture:
             if straggling:
                 self._straggling = False
             self._busy -= ids
+            self._pressure.left(self._gone)
+            self._gone = 0
             for event_id in ids & self._parked.keys():
                 self._queue.extend(self._parked.pop(event_id))
 
@@ -171,5 +181,11 @@ class Capture:
             item.request.fail(error)
 
     def _forget(self, item: Item) -> None:
+        self._gone += 1
         self._waiting -= 1
         self._waiting_bytes -= item.size
+
+
+def _retry_after(wait: float) -> float:
+    """Seconds: when half of what waits is gone, there is room for those that came too early."""
+    return min(max(1.0, wait / 2), _LONGEST_RETRY)

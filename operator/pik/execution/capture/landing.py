@@ -45,12 +45,16 @@ class Landing:
         identity = segment_id(stamp, self._stream.entropy.hex(20), generation)
         return SegmentHead(self._stream.layout.stream_id, identity, stamp)
 
-    async def land(self, head: SegmentHead, rows: Sequence[Row], body: bytes | None = None) -> SegmentEntry:
-        """PUTs the segment (step 4), whose `body` may have been encoded before. Raises `Voided`, or
-        `Unavailable` after voiding our own key, so that what was given up cannot land later."""
+    async def land(
+        self, head: SegmentHead, rows: Sequence[Row], encoded: bytes | None = None
+    ) -> SegmentEntry:
+        """PUTs the segment (step 4), which may have been `encoded` before. Raises `Voided`, or `Unavailable`
+        after voiding our own key, so that what was given up cannot land later."""
         stream, settings = self._stream, self._settings
         key = stream.layout.segment(head.segment)
-        body = body or await stream.offload(stream.codec.encode, head, rows)
+        body = encoded
+        if body is None:
+            body = await stream.offload(stream.codec.encode, head, rows)
         digest = sha256(body).hexdigest()
 
         async def put(content: bytes) -> Instant | None:

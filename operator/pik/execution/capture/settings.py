@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from pik.execution.reading.describe import SETTLE
@@ -18,6 +20,7 @@ class CaptureSettings(msgspec.Struct, frozen=True):
     commits: int = 2  # segments under way at once
     max_waiting: int = 200_000  # events that wait to be written: several of the largest requests
     max_waiting_bytes: int = 512 * 1024 * 1024
+    max_wait: float = math.inf  # seconds that an event may have to wait behind others, as it goes lately
     settle: float = SETTLE
     void_wait: float = 10.0  # seconds to wait for another writer's segment: longer than a PUT takes
     patience: Patience = Patience()
