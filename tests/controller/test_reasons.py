@@ -163,7 +163,7 @@ async def jobs_wait(cluster: Cluster) -> None:
 
 async def jobs_succeed(cluster: Cluster) -> None:
     async def answer(message: Message) -> Delivery:
-        bad = message.event.entity_id == "e1"
+        bad = message.entity_id == "e1"
         return Delivery(Disposition.REFUSED, "no", "BadRequest") if bad else DELIVERED
 
     await provisioned(cluster)

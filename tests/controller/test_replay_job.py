@@ -389,7 +389,7 @@ async def test_a_refused_event_ends_the_run_or_is_counted(cluster: Cluster) -> N
     await stream(cluster)
 
     async def answer(message: Message) -> Delivery:
-        bad = message.event.entity_id == "e1"
+        bad = message.entity_id == "e1"
         return Delivery(Disposition.REFUSED, "HTTP 400", "BadRequest") if bad else DELIVERED
 
     cluster.cloud.answer = answer

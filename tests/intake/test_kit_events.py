@@ -18,7 +18,8 @@ from pik.domain.intake import Decoded, IntakeRules, ReplayClaim
 from pik.domain.kit_events import _any_event
 from pik.domain.mapping import Mapping, TextRule
 from pik.domain.payloads import NotAnEvent
-from pik.planning.envelope import cloud_event
+from pik.planning.envelope import cloud_events
+from replay.slices import columns, event
 
 RULES = IntakeRules()
 RUN = "a1" * 32
@@ -228,18 +229,15 @@ def test_capture_replay_capture_is_byte_equal(
             **(others or {}),
         )
     )
-    sent = cloud_event(
+    row = event(0, first.entity_id, data=first.data)._replace(
         event_id=first.event_id,
         source=first.source,
         event_type=first.event_type,
-        entity_id=first.entity_id,
         event_time_text=first.event_time_text,
         idempotency_key=first.idempotency_key,
         attributes=first.attributes,
-        data=first.data,
-        run_id=RUN,
-        stream_id="5f0c",
     )
+    sent = cloud_events(columns([row]), RUN, "5f0c")[0].as_py().encode()
     again = decode_event(sent, RULES)
     assert isinstance(again, Decoded)
     assert again.claim == ReplayClaim("5f0c", RUN)

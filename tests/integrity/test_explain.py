@@ -177,7 +177,7 @@ async def test_the_replays_that_an_event_went_into(tmp_path: Path) -> None:
         assert [use.run_key for use in found.replays] == [first, second][: len(runs)]
         assert {use.ended for use in found.replays} == {"Succeeded"}
         assert found.open_runs == ()
-        sent = [message for _, message in target.received if message.event.event_id == event.event_id]
+        sent = [message for _, message in target.received if message.event_id == event.event_id]
         assert len(sent) == len(runs)
     # a chunk that was begun and has no outcome: nobody knows
     keys = run_keys(stream, begun.run_id)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from pik.api.replay_job import Order, ReplayJobSpec
 from pik.domain.identity import shard_of
@@ -17,11 +19,13 @@ from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.shard import Tools, Unobserved
 from pik.execution.stream import Stream
 from pik.memory.sink import MemorySink
+from pik.planning.envelope import cloud_events
+from pik.planning.replay.events import EVENTS
 from pik.planning.replay.pace import EffectivePace
 from pik.planning.replay.plan import Measure, ReplayPlan
 from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
-from pik.ports.selection import Measured, ReplayEvent, Selector
-from pik.ports.sinks import Sink
+from pik.ports.selection import Measured, Selector
+from pik.ports.sinks import Messages, Sink
 from reading.streams import START, after
 
 HTTP = {"type": "HTTP", "http": {"url": "https://example.test/hook"}}
@@ -43,6 +47,24 @@ def run_of(stream: Stream, key: str = "1") -> str:
     return run_id(stream.layout.stream_id, "tests", "again", key)
 
 
+class ReplayEvent(NamedTuple):
+    """A row of EVENTS."""
+
+    event_id: str
+    source: str
+    event_type: str
+    entity_id: str
+    event_micros: int
+    event_time_rest: str
+    event_time_text: str
+    idempotency_key: str | None
+    attributes: str | None
+    data: bytes
+    segment: str
+    row: int
+    repeat: bool
+
+
 def event(number: int, entity: str = "e1", at: Instant | None = None, data: bytes = b"{}") -> ReplayEvent:
     moment = after(number) if at is None else at
     return ReplayEvent(
@@ -50,7 +72,8 @@ def event(number: int, entity: str = "e1", at: Instant | None = None, data: byte
         source="sensors",
         event_type="reading",
         entity_id=entity,
-        event_time=moment,
+        event_micros=moment.micros,
+        event_time_rest=moment.rest,
         event_time_text=moment.exact_text,
         idempotency_key=None,
         attributes=None,
@@ -59,6 +82,19 @@ def event(number: int, entity: str = "e1", at: Instant | None = None, data: byte
         row=number,
         repeat=False,
     )
+
+
+def columns(events: Sequence[ReplayEvent]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([each._asdict() for each in events], EVENTS)
+
+
+def rows(events: pa.RecordBatch) -> list[ReplayEvent]:
+    return [ReplayEvent(**{**row, "data": row["data"].encode()}) for row in events.to_pylist()]
+
+
+def messages(*events: ReplayEvent, run: str = "a" * 64) -> Messages:
+    sent = columns(events)
+    return Messages(run, cloud_events(sent, run, "s").cast(pa.binary()), sent)
 
 
 class ListSelector:
@@ -73,10 +109,10 @@ class ListSelector:
         size = sum(len(event.data) for event in self.events)
         return Measured(Measure(len(self.events), size, None, None, 0, len(self._stale)), (), self._stale)
 
-    async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[Sequence[ReplayEvent]]:
+    async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[pa.RecordBatch]:
         mine = [e for e in self.events if shard_of(e.entity_id, plan.spec.shards) == shard][start:]
         for first in range(0, len(mine), self._piece):
-            yield mine[first : first + self._piece]
+            yield columns(mine[first : first + self._piece])
 
 
 async def begin(stream: Stream, selector: Selector, what: ReplaySpec, key: str = "1") -> ReplayPlan:

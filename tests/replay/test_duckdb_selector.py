@@ -30,6 +30,7 @@ from pik.ports.index import Reservation
 from pik.ports.objects import StoredObject
 from reading.streams import START, World, after, arrival, rows, world
 from replay.slices import begin, spec
+from replay.slices import rows as sent_rows
 
 KEYS = st.integers(0, 7)
 ARRIVALS = st.builds(
@@ -148,7 +149,7 @@ async def selected(made: World, what: ReplaySpec) -> list[list[tuple[str, int]]]
     shards = []
     for shard in range(what.shards):
         pieces = [piece async for piece in selector.read(plan, shard, 0)]
-        shards.append([(event.segment, event.row) for piece in pieces for event in piece])
+        shards.append([(event.segment, event.row) for piece in pieces for event in sent_rows(piece)])
     assert plan.measure.matched == sum(map(len, shards))
     return shards
 
@@ -190,7 +191,7 @@ async def test_an_earlier_arrival_anywhere_decides_what_the_event_is(tmp_path: P
     what = spec(select={"window": {"field": field, "from": start, "to": after(3_600).text}})
     selector = DuckDBSelector(made.stream, condition)
     plan = await begin(made.stream, selector, what)
-    sent = [event.entity_id async for piece in selector.read(plan, 0, 0) for event in piece]
+    sent = [event.entity_id async for piece in selector.read(plan, 0, 0) for event in sent_rows(piece)]
     assert len(sent) == plan.measure.matched == 1
     assert len(plan.reads) == 2
 
@@ -235,7 +236,7 @@ async def test_a_position_is_the_same_event_from_wherever_it_is_read(tmp_path: P
     plan = await begin(made.stream, selector, spec(shards=2))
 
     async def ids(start: int) -> list[str]:
-        return [e.event_id async for piece in selector.read(plan, 1, start) for e in piece]
+        return [e.event_id async for piece in selector.read(plan, 1, start) for e in sent_rows(piece)]
 
     whole = await ids(0)
     assert 0 < len(whole) < 30
@@ -248,7 +249,7 @@ async def test_what_is_sent_is_what_was_captured(tmp_path: Path) -> None:
     made, _ = await stored(tmp_path, Deduplication.ON_WRITE, [[arrival("k", after(1), data)]])
     selector = DuckDBSelector(made.stream, condition)
     plan = await begin(made.stream, selector, spec())
-    [[found]] = [piece async for piece in selector.read(plan, 0, 0)]
+    [[found]] = [sent_rows(piece) async for piece in selector.read(plan, 0, 0)]
     assert (found.data, found.idempotency_key, found.entity_id) == (data, "k", "e1")
     assert plan.measure.bytes == len(data)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import orjson
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from pik.domain.decode import decode_cloud_event
 from pik.domain.identity import event_id
 from pik.domain.intake import Decoded, IntakeRules
-from pik.planning.envelope import cloud_event, delivery_key
+from pik.planning.envelope import cloud_events, delivery_key, delivery_keys
+from pik.planning.json_columns import joined
+from replay.slices import ReplayEvent, columns, event
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),
@@ -20,17 +24,15 @@ JSON = st.recursive(
 
 
 def envelope(data: bytes, **changes: str | None) -> bytes:
-    given_: dict[str, str | None] = {
+    given_: dict[str, Any] = {
         "event_id": "i",
         "source": "s",
         "event_type": "t",
-        "entity_id": "e",
         "event_time_text": "2013-07-10T04:00:00Z",
-        "idempotency_key": None,
-        "attributes": None,
         **changes,
     }
-    return cloud_event(data=data, run_id="a" * 64, stream_id="st", **given_)  # type: ignore[arg-type]
+    [body] = cloud_events(columns([event(0, "e", data=data)._replace(**given_)]), "a" * 64, "st").to_pylist()
+    return body.encode()
 
 
 @given(JSON, st.text(), st.text())
@@ -129,3 +131,36 @@ def test_a_key_is_stable_within_a_run_and_another_in_every_other() -> None:
     }
     assert len(keys) == 5
     assert max(map(len, keys)) <= 128  # of an SQS MessageDeduplicationId
+
+
+def test_keys_of_many_are_the_keys_of_each() -> None:
+    sent = [event(0), event(1)._replace(repeat=True), event(2)]
+    keys = joined(*delivery_keys(columns(sent), "1" * 64)).to_pylist()
+    assert keys == [delivery_key(e.event_id, "1" * 64, f"s/{e.row}" if e.repeat else "") for e in sent]
+    assert joined(*delivery_keys(columns(sent[:1]), "1" * 64)).to_pylist() == keys[:1]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda source, kind, entity, key, attributes: event(1, entity)._replace(
+                source=source, event_type=kind, idempotency_key=key, attributes=attributes
+            ),
+            *(TEXTS, TEXTS, TEXTS, TEXTS | st.none()),
+            st.none() | st.sampled_from(['{"traceparent":"00-1"}', '{"subject":"s"}', '{"id":"x"}', "{}"]),
+        ),
+        max_size=6,
+    ),
+    st.integers(0, 3),
+)
+def test_envelopes_of_many_are_the_envelopes_of_each(sent: list[ReplayEvent], start: int) -> None:
+    """Whatever stands beside an event in its columns, and wherever the columns begin."""
+    whole = cloud_events(columns(sent).slice(start), "a" * 64, "st").to_pylist()
+    assert whole == [cloud_events(columns([e]), "a" * 64, "st")[0].as_py() for e in sent[start:]]
+    for body, e in zip(whole, sent[start:], strict=True):
+        read = orjson.loads(body)
+        names = (read["source"], read["type"], read["entityid" if "entityid" in read else "subject"])
+        assert names == (e.source, e.event_type, e.entity_id)

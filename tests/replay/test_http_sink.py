@@ -17,18 +17,17 @@ from hypothesis import strategies as st
 
 from pik.domain.errors import TargetForbidden
 from pik.memory.system import ManualClock
-from pik.planning.envelope import cloud_event
 from pik.planning.replay.addresses import (
     ForbiddenNetwork,
     forbidden,
     forbidden_host,
     forbidden_networks,
 )
-from pik.ports.sinks import Batch, Delivery, Disposition, Message
+from pik.ports.sinks import Batch, Delivery, Disposition, Messages
 from pik.sinks.guard import GuardedBackend
 from pik.sinks.http import HTTPSink, HTTPTimeouts, retry_after
 from reading.streams import START
-from replay.slices import event
+from replay.slices import event, messages
 
 QUICK = HTTPTimeouts(connect=0.5, read=0.3, whole=0.6)
 Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -74,27 +73,18 @@ def answer(text: str) -> Handler:
     return handle
 
 
-def message(data: bytes = b'{"a": 1.00}') -> Message:
-    sent = event(1, data=data)
-    body = cloud_event(
-        event_id=sent.event_id,
-        source=sent.source,
-        event_type=sent.event_type,
-        entity_id=sent.entity_id,
-        event_time_text=sent.event_time_text,
-        idempotency_key="its own key",
-        attributes='{"traceparent": "00-1"}',
-        data=data,
-        run_id="r" * 64,
-        stream_id="s",
-    )
-    return Message("the-key", body, sent)
+KEY = f"{1:064x}.{'a' * 16}".encode()
+
+
+def message(data: bytes = b'{"a": 1.00}') -> Messages:
+    sent = event(1, data=data)._replace(idempotency_key="its own key", attributes='{"traceparent": "00-1"}')
+    return messages(sent)
 
 
 async def post(url: str, timeouts: HTTPTimeouts = QUICK) -> Delivery:
     sink = HTTPSink(url, ManualClock(START), loopback=True, timeouts=timeouts)
     try:
-        [delivery] = await sink.send(Batch("run", 0, 0, (message(),)))
+        [delivery] = await sink.send(Batch("run", 0, 0, message()))
     finally:
         await sink.close()
     return delivery
@@ -111,14 +101,12 @@ async def test_an_event_is_posted_as_a_cloud_event_with_its_bytes_and_a_stable_k
     async with server(handle) as url:
         sink = HTTPSink(url, ManualClock(START), loopback=True)
         for _ in range(2):  # over the same connection
-            assert await sink.send(Batch("run", 0, 0, (message(),))) == [
-                Delivery(Disposition.DELIVERED, "202")
-            ]
+            assert await sink.send(Batch("run", 0, 0, message())) == [Delivery(Disposition.DELIVERED, "202")]
         await sink.close()
     assert requests[0] == requests[1]
     head, _, body = requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /hook?x=1 HTTP/1.1\r\n")
-    assert b"Idempotency-Key: the-key" in head
+    assert b"Idempotency-Key: " + KEY in head
     assert b"application/cloudevents+json" in head
     assert body.endswith(b',"data":{"a": 1.00}}')
     assert orjson.loads(body) == {
@@ -130,7 +118,7 @@ async def test_an_event_is_posted_as_a_cloud_event_with_its_bytes_and_a_stable_k
         "time": event(1).event_time_text,
         "datacontenttype": "application/json",
         "traceparent": "00-1",
-        "pikrun": "r" * 64,
+        "pikrun": "a" * 64,
         "pikstream": "s",
         "data": {"a": 1.0},
     }
@@ -257,7 +245,7 @@ async def test_this_machine_is_no_target_unless_it_is_allowed() -> None:
         for address in (url, url.replace("127.0.0.1", "localhost")):
             sink = HTTPSink(address, ManualClock(START))
             with pytest.raises(TargetForbidden, match="loopback"):
-                await sink.send(Batch("run", 0, 0, (message(),)))
+                await sink.send(Batch("run", 0, 0, message()))
             await sink.close()
 
 
@@ -439,5 +427,5 @@ async def test_a_sink_sends_nothing_to_a_forbidden_network() -> None:
         networks = forbidden_networks("127.0.0.0/8", "of the administrator")
         sink = HTTPSink(url, ManualClock(START), loopback=True, networks=networks)
         with pytest.raises(TargetForbidden, match="of the administrator"):
-            await sink.send(Batch("run", 0, 0, (message(),)))
+            await sink.send(Batch("run", 0, 0, message()))
         await sink.close()

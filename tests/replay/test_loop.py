@@ -65,7 +65,7 @@ async def test_what_was_captured_is_replayed_and_found_again(
     assert (await reconcile_run(stream, plan)).whole
     assert sorted(target.event_ids) == sorted(a.event_id for a in wanted)
     for entity in {a.entity_id for a in wanted}:
-        ids = [message.event.event_id for _, message in target.received if message.event.entity_id == entity]
+        ids = [message.event_id for _, message in target.received if message.entity_id == entity]
         own = sorted((a for a in wanted if a.entity_id == entity), key=lambda a: (a.event_time, a.event_id))
         assert [a.event_id for a in own] == ids
 

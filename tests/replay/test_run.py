@@ -33,10 +33,9 @@ from pik.planning.replay.batches import TargetOrder
 from pik.planning.replay.pace import EffectivePace
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import ChunkHead, End, EndState, LedgerEntry, Repeats, Result
-from pik.ports.selection import ReplayEvent
 from pik.ports.sinks import Delivery, Disposition, Message, SinkTraits
 from reading.streams import World, world
-from replay.slices import ListSelector, begin, event, run_of, spec, tools
+from replay.slices import ListSelector, ReplayEvent, begin, event, run_of, spec, tools
 
 EACH = SinkTraits(3, 262_144, 2, TargetOrder.MESSAGE, None)
 FIFO = SinkTraits(10, 262_144, 2, TargetOrder.MESSAGE, 300.0)
@@ -99,9 +98,9 @@ async def check(made: World, plan: ReplayPlan, target: MemoryTarget, events: Seq
     assert reconciliation.sent == len(events)
     firsts: dict[str, list[str]] = defaultdict(list)
     for _, message in target.received:
-        sent = firsts[message.event.entity_id]
-        if message.event.event_id not in sent:
-            sent.append(message.event.event_id)
+        sent = firsts[message.entity_id]
+        if message.event_id not in sent:
+            sent.append(message.event_id)
     for entity, ids in firsts.items():
         assert ids == [event.event_id for event in events if event.entity_id == entity]
     again = {key for key in target.keys if target.keys.count(key) > 1}
@@ -326,7 +325,7 @@ async def test_a_worker_that_was_paused_sends_no_more_than_the_chunk_it_had_begu
 
 def refusing(*ids: str, reason: str = "BadRequest") -> Callable[[Message], Any]:
     async def answer(message: Message) -> Delivery:
-        if message.event.event_id in ids:
+        if message.event_id in ids:
             return Delivery(Disposition.REFUSED, "400", reason)
         return DELIVERED
 
@@ -577,7 +576,7 @@ async def test_a_speed_keeps_the_distances_of_event_time_and_sends_nothing_early
     times: dict[str, int] = {}
 
     async def answer(message: Message) -> Delivery:
-        times[message.event.event_id] = made.clock.now().micros
+        times[message.event_id] = made.clock.now().micros
         return DELIVERED
 
     changes = {

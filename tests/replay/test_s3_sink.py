@@ -10,18 +10,16 @@ import pytest
 
 from pik.api.targets import S3Format
 from pik.domain.errors import Denied, Unavailable
+from pik.domain.instants import Instant
 from pik.memory.objects import MemoryBucket, MemoryObjectStore
 from pik.memory.system import InlineOffload, ManualClock
-from pik.ports.sinks import Batch, Disposition, Message
+from pik.ports.sinks import Batch, Disposition
 from pik.sinks.s3 import S3Sink
 from reading.streams import START
-from replay.slices import event
+from replay.slices import event, messages
 
-MESSAGES = tuple(
-    Message(f"key{n}", b'{"id":"%d","data":{"n":\r\n%d}}' % (n, n), event(n, data=b'{"n":\n%d}' % n))
-    for n in range(5)
-)
-BATCH = Batch("r" * 64, 3, 7, MESSAGES)
+EVENTS = [event(n, data=b'{"n":\r\n%d}' % n) for n in range(5)]
+BATCH = Batch("r" * 64, 3, 7, messages(*EVENTS))
 
 
 def sink(bucket: MemoryBucket, form: S3Format, **hooks: object) -> S3Sink:
@@ -36,9 +34,10 @@ async def test_parquet_holds_the_captured_bytes() -> None:
     assert key.startswith(f"replays/july/run={'r' * 64}/shard=0003/chunk=00000007-")
     assert {d.disposition for d in deliveries} == {Disposition.DELIVERED}
     rows = pq.read_table(io.BytesIO(stored.body)).to_pylist()
-    assert [row["data"].encode() for row in rows] == [message.event.data for message in MESSAGES]
-    assert [row["replay_key"] for row in rows] == [message.key for message in MESSAGES]
-    assert [row["event_time"] for row in rows] == [m.event.event_time.to_datetime() for m in MESSAGES]
+    assert [row["data"].encode() for row in rows] == [each.data for each in EVENTS]
+    assert [row["replay_key"] for row in rows] == [message.key for message in BATCH.messages]
+    times = [Instant(each.event_micros).to_datetime() for each in EVENTS]
+    assert [row["event_time"] for row in rows] == times
 
 
 async def test_ndjson_is_an_event_a_line() -> None:
@@ -65,7 +64,7 @@ async def test_a_repeat_finds_its_object_and_overwrites_nothing(form: S3Format) 
 async def test_other_events_under_the_same_chunk_are_another_object() -> None:
     bucket = MemoryBucket()
     await sink(bucket, S3Format.NDJSON).send(BATCH)
-    await sink(bucket, S3Format.NDJSON).send(Batch("r" * 64, 3, 7, MESSAGES[:4]))
+    await sink(bucket, S3Format.NDJSON).send(Batch("r" * 64, 3, 7, messages(*EVENTS[:4])))
     assert len(bucket.objects) == 2
 
 

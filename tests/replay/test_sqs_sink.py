@@ -16,33 +16,15 @@ from pik.aws.sqs_sink import FIFO_MEMORY, SQSSink, message_group
 from pik.aws.system import ThreadOffload
 from pik.domain.errors import Denied
 from pik.memory.system import InlineOffload
-from pik.planning.envelope import cloud_event, delivery_key
 from pik.planning.replay.batches import TargetOrder
-from pik.ports.selection import ReplayEvent
-from pik.ports.sinks import Batch, Disposition, Message
-from replay.slices import event
+from pik.ports.sinks import Batch, Disposition
+from replay.slices import ReplayEvent, event, messages
 
 RUN = "a" * 64
 
 
-def message(sent: ReplayEvent) -> Message:
-    body = cloud_event(
-        event_id=sent.event_id,
-        source=sent.source,
-        event_type=sent.event_type,
-        entity_id=sent.entity_id,
-        event_time_text=sent.event_time_text,
-        idempotency_key=None,
-        attributes=None,
-        data=sent.data,
-        run_id=RUN,
-        stream_id="s",
-    )
-    return Message(delivery_key(sent.event_id, RUN), body, sent)
-
-
 def batch(*events: ReplayEvent) -> Batch:
-    return Batch(RUN, 0, 0, tuple(map(message, events)))
+    return Batch(RUN, 0, 0, messages(*events, run=RUN))
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from pik.planning.replay.plan import Measure, ReplayPlan, segments_to_read
 from pik.planning.replay.spec import ReplaySpec
 from pik.ports.objects import ObjectStore
 from pik.ports.segments import SegmentCodec
-from pik.ports.selection import Measured, ReplayEvent
-from replay.slices import ListSelector
+from pik.ports.selection import Measured
+from replay.slices import ListSelector, ReplayEvent
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def _replay_event(event: Event) -> ReplayEvent:
         source=arrival.source,
         event_type=arrival.event_type,
         entity_id=arrival.entity_id,
-        event_time=arrival.event_time,
+        event_micros=arrival.event_time.micros,
+        event_time_rest=arrival.event_time.rest,
         event_time_text=arrival.event_time_text,
         idempotency_key=arrival.idempotency_key,
         attributes=arrival.attributes,

@@ -61,5 +61,4 @@ class SimulatedSink:
 
 
 def _taken(run_id: str, message: Message) -> Taken:
-    event = message.event
-    return Taken(run_id, message.key, event.event_id, event.entity_id, message.body)
+    return Taken(run_id, message.key, message.event_id, message.entity_id, message.body)

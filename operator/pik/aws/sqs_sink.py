@@ -11,6 +11,7 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from pik.aws.errors import call, code, is_code, of_code
@@ -83,8 +84,8 @@ class SQSSink:
         if len(batch.messages) == 1:
             return [Delivery(Disposition.REFUSED, str(error)[:300], _reason(error))]
         deliveries = []
-        for message in batch.messages:
-            alone = Batch(batch.run_id, batch.shard, batch.chunk, (message,))
+        for position in range(len(batch.messages)):
+            alone = msgspec.structs.replace(batch, messages=batch.messages.at([position]))
             deliveries += await self.send(alone)
         return deliveries
 
@@ -99,7 +100,7 @@ class SQSSink:
             },
         }
         if self._fifo:
-            entry["MessageGroupId"] = message_group(message.event.entity_id)
+            entry["MessageGroupId"] = message_group(message.entity_id)
             entry["MessageDeduplicationId"] = message.key
         return entry
 

@@ -30,7 +30,7 @@ class MemoryTarget:
 
     @property
     def event_ids(self) -> list[str]:
-        return [message.event.event_id for _, message in self.received]
+        return [message.event_id for _, message in self.received]
 
     @property
     def keys(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""How an event is sent: a CloudEvent (1.0, structured, JSON) around the bytes that were captured.
+"""How events are sent: each a CloudEvent (1.0, structured, JSON) around the bytes that were captured.
 
 The payload is spliced in as it is and never read, so that capture → replay → capture is byte-equal (law 10).
 
@@ -15,8 +15,14 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from typing import NamedTuple
 
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pik.planning.json_columns import Part, joined, quoted
+from pik.planning.replay.events import has_repeats
 
 _NAME = re.compile(r"[a-z0-9]+")
 _OURS = frozenset(
@@ -27,49 +33,84 @@ _OURS = frozenset(
 )
 
 
-def cloud_event(
-    *,
-    event_id: str,
-    source: str,
-    event_type: str,
-    entity_id: str,
-    event_time_text: str,
-    idempotency_key: str | None,
-    attributes: str | None,
-    data: bytes,
-    run_id: str,
-    stream_id: str,
-) -> bytes:
-    """The JSON text of one event as it is sent to a target. `attributes`: a JSON object, as it is stored."""
-    head = {
-        "specversion": "1.0",
-        "id": event_id if idempotency_key is None else idempotency_key,
-        "source": source,
-        "type": event_type,
-        "time": event_time_text,
-        "pikrun": run_id,
-        "pikstream": stream_id,
-    }
-    further = b""
-    names = {} if attributes is None else orjson.loads(attributes)
-    if attributes is not None and names:
-        if _can_stand(names):
-            further = b"," + attributes.strip().encode()[1:-1]
-        else:
-            head["pikattributes"] = attributes
-            names = {}
-    head["entityid" if "subject" in names else "subject"] = entity_id
-    if "datacontenttype" not in names:
-        head["datacontenttype"] = "application/json"
-    return orjson.dumps(head)[:-1] + further + b',"data":' + data + b"}"
+def cloud_events(events: pa.RecordBatch, run_id: str, stream_id: str) -> pa.StringArray:
+    """The JSON text of each event as it is sent to a target. `events`: columns of planning.replay.events."""
+
+    def column(name: str) -> pa.StringArray:
+        return events.column(name)
+
+    further = _further_columns(column("attributes"))
+    return joined(
+        '{"specversion":"1.0","id":',
+        *quoted(pc.coalesce(column("idempotency_key"), column("event_id"))),
+        ',"source":',
+        *quoted(column("source")),
+        ',"type":',
+        *quoted(column("event_type")),
+        ',"time":',
+        *quoted(column("event_time_text")),
+        f',"pikrun":"{run_id}","pikstream":{orjson.dumps(stream_id).decode()}',
+        further.packed,
+        further.entity_name,
+        *quoted(column("entity_id")),
+        further.content_type,
+        further.spread,
+        ',"data":',
+        column("data"),
+        "}",
+    )
 
 
 def delivery_key(event_id: str, run_id: str, copy: str = "") -> str:
     """What a target can tell repeats of a message by: the same whenever this run sends this event, another in
     every other run. `copy`: where a repeat of the event lies, for runs that send those too. At most 98
     characters of a–z, 0–9 and dots (an SQS MessageDeduplicationId takes 128)."""
-    key = f"{event_id}.{run_id[:16]}"
-    return f"{key}.{sha256(copy.encode()).hexdigest()[:16]}" if copy else key
+    return f"{event_id}.{run_id[:16]}{_copy_mark(copy)}"
+
+
+def delivery_keys(events: pa.RecordBatch, run_id: str) -> tuple[Part, ...]:
+    """`delivery_key` of each, in parts to be joined."""
+    keys = (events.column("event_id"), f".{run_id[:16]}")
+    if not has_repeats(events):
+        return keys
+    places = zip(*(events.column(name).to_pylist() for name in ("segment", "row", "repeat")), strict=True)
+    marks = (_copy_mark(f"{segment}/{row}" if repeat else "") for segment, row, repeat in places)
+    return (*keys, pa.array(marks, pa.string()))
+
+
+def _copy_mark(copy: str) -> str:
+    return f".{sha256(copy.encode()).hexdigest()[:16]}" if copy else ""
+
+
+class _Further(NamedTuple):
+    """What the producers' further attributes make of an envelope, as JSON text between its members: of one
+    event, or as columns."""
+
+    packed: Part = ""
+    entity_name: Part = ',"subject":'
+    content_type: Part = ',"datacontenttype":"application/json"'
+    spread: Part = ""
+
+
+def _further_columns(attributes: pa.StringArray) -> _Further:
+    if attributes.null_count == len(attributes):
+        return _Further()
+    rows = [_further(text) for text in attributes.to_pylist()]
+    return _Further(*(pa.array(column, pa.string()) for column in zip(*rows, strict=True)))
+
+
+def _further(attributes: str | None) -> _Further:
+    names = {} if attributes is None else orjson.loads(attributes)
+    if attributes is None or not names:
+        return _Further()
+    if not _can_stand(names):
+        return _Further(packed=f',"pikattributes":{orjson.dumps(attributes).decode()}')
+    plain = _Further(spread="," + attributes.strip()[1:-1])
+    if "subject" in names:
+        plain = plain._replace(entity_name=',"entityid":')
+    if "datacontenttype" in names:
+        plain = plain._replace(content_type="")
+    return plain
 
 
 def _can_stand(names: dict[str, object]) -> bool:

@@ -6,28 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
+import pyarrow as pa
 
-from pik.domain.instants import Instant
 from pik.domain.segments import SegmentEntry
 from pik.planning.replay.plan import Measure, ReplayPlan
 from pik.planning.replay.spec import ReplaySpec
-
-
-class ReplayEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event of a slice; `data` is the payload as it was captured."""
-
-    event_id: str
-    source: str
-    event_type: str
-    entity_id: str
-    event_time: Instant
-    event_time_text: str
-    idempotency_key: str | None
-    attributes: str | None
-    data: bytes
-    segment: str
-    row: int
-    repeat: bool  # an arrival after the first, with duplicates: All
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -46,7 +29,7 @@ class Selector(Protocol):
         """Counts the slice exactly, over the segments of a snapshot. Sends and writes nothing."""
         ...
 
-    def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[Sequence[ReplayEvent]]:
-        """The shard's part of the plan in its order, from the event at position `start` on, in pieces. The
-        same events at the same positions every time."""
+    def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[pa.RecordBatch]:
+        """The shard's part of the plan in its order, from the event at position `start` on, in pieces that
+        have rows, as columns of planning.replay.events. The same events at the same positions every time."""
         ...

@@ -9,37 +9,25 @@ line; a line break between a payload's tokens becomes a space there, since it wo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import sha256
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pik.api.targets import S3Format
 from pik.domain.errors import AlreadyExists, NoSuchBucket, Refused, Unavailable
+from pik.planning.json_columns import joined, lines
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.objects import ObjectStore
-from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
+from pik.ports.sinks import Batch, Delivery, Disposition, Messages, SinkTraits
 from pik.ports.system import Offload
 
 _TIME = pa.timestamp("us", tz="UTC")
-_SCHEMA = pa.schema(
-    [
-        pa.field("event_id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("event_type", pa.string(), nullable=False),
-        pa.field("entity_id", pa.string(), nullable=False),
-        pa.field("event_time", _TIME, nullable=False),
-        pa.field("event_time_text", pa.string(), nullable=False),
-        pa.field("idempotency_key", pa.string()),
-        pa.field("attributes", pa.string()),
-        pa.field("data", pa.string(), nullable=False),
-        pa.field("replay_key", pa.string(), nullable=False),
-    ]
-)
+_OPTIONAL = ("idempotency_key", "attributes")
+_LINE_BREAKS = "[\\r\\n]"
 _CONTENT_TYPES = {S3Format.PARQUET: "application/vnd.apache.parquet", S3Format.NDJSON: "application/x-ndjson"}
 _SUFFIXES = {S3Format.PARQUET: "parquet", S3Format.NDJSON: "ndjson"}
-_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
 
 class S3Sink:
@@ -87,33 +75,36 @@ class S3Sink:
 
 def object_key(prefix: str, batch: Batch, form: S3Format) -> str:
     """Where a batch lies."""
-    content = sha256("\n".join(message.key for message in batch.messages).encode()).hexdigest()[:16]
+    content = sha256("\n".join(batch.messages.keys.to_pylist()).encode()).hexdigest()[:16]
     place = f"run={batch.run_id}/shard={batch.shard:04d}/chunk={batch.chunk:08d}-{content}"
     return f"{prefix}/{place}.{_SUFFIXES[form]}"
 
 
-def _parquet(messages: Sequence[Message]) -> bytes:
-    events = [message.event for message in messages]
-    columns = [
-        pa.array([event.event_id for event in events], pa.string()),
-        pa.array([event.source for event in events], pa.string()),
-        pa.array([event.event_type for event in events], pa.string()),
-        pa.array([event.entity_id for event in events], pa.string()),
-        pa.array([event.event_time.micros for event in events], pa.int64()).cast(_TIME),
-        pa.array([event.event_time_text for event in events], pa.string()),
-        pa.array([event.idempotency_key for event in events], pa.string()),
-        pa.array([event.attributes for event in events], pa.string()),
-        pa.array([event.data for event in events], pa.binary()).cast(pa.string()),
-        pa.array([message.key for message in messages], pa.string()),
-    ]
+def _parquet(messages: Messages) -> bytes:
+    events = messages.events
+    columns = {
+        "event_id": events.column("event_id"),
+        "source": events.column("source"),
+        "event_type": events.column("event_type"),
+        "entity_id": events.column("entity_id"),
+        "event_time": events.column("event_micros").cast(_TIME),
+        "event_time_text": events.column("event_time_text"),
+        "idempotency_key": events.column("idempotency_key"),
+        "attributes": events.column("attributes"),
+        "data": events.column("data"),
+        "replay_key": messages.keys,
+    }
+    fields = [pa.field(name, column.type, nullable=name in _OPTIONAL) for name, column in columns.items()]
+    table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     body: bytes = sink.getvalue().to_pybytes()
     return body
 
 
-def _ndjson(messages: Sequence[Message]) -> bytes:
-    return b"".join(message.body.translate(_LINE_BREAKS) + b"\n" for message in messages)
+def _ndjson(messages: Messages) -> bytes:
+    bodies = messages.bodies.cast(pa.string())
+    return bytes(lines(joined(pc.replace_substring_regex(bodies, _LINE_BREAKS, " "), "\n")))
 
 
 _ENCODERS = {S3Format.PARQUET: _parquet, S3Format.NDJSON: _ndjson}

@@ -106,7 +106,7 @@ async def _in_shard(
         if event_id.encode() not in body:
             continue
         try:
-            head, entries = decode_outcome(body)
+            head, entries = decode_outcome(body, run.run_id)
         except ValueError as error:  # msgspec's errors are ValueErrors
             raise Tampered(f"{key} is not an outcome: {error}") from error
         found += [(head, entry) for entry in entries if entry.event_id == event_id]

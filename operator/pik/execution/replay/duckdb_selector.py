@@ -18,6 +18,7 @@ from pik.domain.instants import Instant, format_micros
 from pik.domain.segments import SegmentEntry, SegmentID
 from pik.execution.reading.relation import connect, open_arrivals, open_events
 from pik.execution.stream import Deduplication, Stream
+from pik.planning.replay.events import payload_bytes
 from pik.planning.replay.plan import (
     Measure,
     ReplayPlan,
@@ -29,7 +30,7 @@ from pik.planning.replay.plan import (
 )
 from pik.planning.replay.select_sql import COUNT, STALE, Query, repeats_query, shard_query, slice_table
 from pik.planning.replay.spec import ReplaySpec
-from pik.ports.selection import Measured, ReplayEvent
+from pik.ports.selection import Measured
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +38,9 @@ T = TypeVar("T")
 TAIL = 900.0
 """Seconds for which the index by entity is not relied upon: it is eventually consistent."""
 
-_ROWS = 2_000  # a piece
+PIECE_ROWS = 10_000
+PIECE_BYTES = 64 * 2**20  # of payloads
+_UNKNOWN_LARGEST = 2**20  # bytes of a payload that are reckoned with
 _LOOK_UP = 0.05  # seconds between two tries to interrupt a query
 
 
@@ -69,13 +72,14 @@ class DuckDBSelector:
         measure, stale = await self._stream.offload(self._count, spec, condition, files, by_index)
         return Measured(measure, tuple(reads), stale)
 
-    async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[Sequence[ReplayEvent]]:
+    async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[pa.RecordBatch]:
         condition = None if plan.spec.where is None else self._condition(plan.spec.where)
         files = await self._stream.files.fetch(plan.reads)
         query = shard_query(plan.spec, condition, on_read=self._on_read, shard=shard, start=start)
         with closing(connect(self._memory)) as con:
-            reader = await self._in_thread(con, self._open, con, files, query)
-            while piece := await self._in_thread(con, _next_piece, reader):
+            rows = _rows_at_once(plan.measure)
+            reader = await self._in_thread(con, self._open, con, files, query, rows)
+            while (piece := await self._in_thread(con, _next_piece, reader)) is not None:
                 yield piece
 
     async def _in_thread(
@@ -120,7 +124,7 @@ class DuckDBSelector:
             open_arrivals(con, files)
             open_events(con, self._stream.deduplication)
             _run(con, slice_table(spec, condition, on_read=self._on_read))
-            matched, size, first, last = _run(con, Query(COUNT, []))[0]
+            matched, size, largest, first, last = _run(con, Query(COUNT, []))[0]
             stale = tuple(entity for (entity,) in _run(con, Query(STALE, [])))
             repeats = None
             if not by_index and spec.duplicates is Duplicates.FIRST:
@@ -132,16 +136,17 @@ class DuckDBSelector:
             last_event_time=None if last is None else format_micros(last),
             repeats=repeats,
             stale=len(stale),
+            largest=largest,
         )
         return measure, stale
 
     def _open(
-        self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], query: Query
+        self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], query: Query, rows: int
     ) -> pa.RecordBatchReader:
         open_arrivals(con, files)
         open_events(con, self._stream.deduplication)
         try:
-            return con.sql(query.sql, params=query.parameters).to_arrow_reader(_ROWS)
+            return con.sql(query.sql, params=query.parameters).to_arrow_reader(rows)
         except duckdb.Error as error:
             raise _refused(error) from error
 
@@ -154,56 +159,26 @@ def _run(con: duckdb.DuckDBPyConnection, query: Query) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _next_piece(reader: pa.RecordBatchReader) -> list[ReplayEvent]:
-    """The next rows; none only at the end."""
+def _next_piece(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    """The next rows; None at the end."""
+    batches: list[pa.RecordBatch] = []
+    rows = size = 0
     try:
-        batch = reader.read_next_batch()
-        while batch.num_rows == 0:
-            batch = reader.read_next_batch()
+        while rows < PIECE_ROWS and size < PIECE_BYTES:
+            batches.append(reader.read_next_batch())
+            rows += batches[-1].num_rows
+            size += payload_bytes(batches[-1])
     except StopIteration:
-        return []
+        if rows == 0:
+            return None
     except (pa.ArrowException, duckdb.Error) as error:
         raise _refused(error) from error
-    columns = [_values(batch, name) for name in batch.schema.names]
-    return [_event(*values) for values in zip(*columns, strict=True)]
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-def _values(batch: pa.RecordBatch, name: str) -> list[Any]:
-    column = batch.column(name)
-    values: list[Any] = (column.cast(pa.binary()) if name == "data" else column).to_pylist()
-    return values
-
-
-def _event(
-    event_id: str,
-    source: str,
-    event_type: str,
-    entity_id: str,
-    event_micros: int,
-    event_time_rest: str,
-    event_time_text: str,
-    idempotency_key: str | None,
-    attributes: str | None,
-    data: bytes,
-    segment: str,
-    row: int,
-    repeat: bool,
-) -> ReplayEvent:
-    """From the columns of select_sql, in their order."""
-    return ReplayEvent(
-        event_id,
-        source,
-        event_type,
-        entity_id,
-        Instant(event_micros, event_time_rest),
-        event_time_text,
-        idempotency_key,
-        attributes,
-        data,
-        segment,
-        row,
-        repeat,
-    )
+def _rows_at_once(measure: Measure) -> int:
+    """Rows of one batch of DuckDB's, so that it is not much larger than a piece whatever is in it."""
+    return max(1, min(PIECE_ROWS, PIECE_BYTES // max(1, measure.largest or _UNKNOWN_LARGEST)))
 
 
 def _refused(error: Exception) -> InvalidExpression:

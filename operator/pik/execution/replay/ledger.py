@@ -66,7 +66,7 @@ async def read_ledger(stream: Stream, run_id: str) -> AsyncIterator[tuple[ChunkH
         if name == "outcome.ndjson":
             stored = await stream.objects.read(info.key)
             try:
-                head, entries = decode_outcome(stored.body)
+                head, entries = decode_outcome(stored.body, run_id)
             except (msgspec.DecodeError, ValueError) as error:
                 raise Tampered(f"{info.key} is not an outcome: {error}") from error
             if again == place and not head.in_doubt:

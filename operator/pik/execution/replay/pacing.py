@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
-from pik.domain.instants import Instant
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pik.planning.replay.pace import EffectivePace
 from pik.ports.system import Clock
 
@@ -24,26 +25,28 @@ class Pacer:
         self._taken = 0  # events in it
         self._anchor: tuple[int, int] | None = None  # the same moment on the wall and in event time
 
-    def horizon(self, event_times: Sequence[Instant], seconds: float) -> int:
-        """How many of the next events, at least 1 if there are any, can be sent within `seconds`."""
+    def horizon(self, event_times: pa.Int64Array, seconds: float) -> int:
+        """How many of the next events, at least 1 if there are any, can be sent within `seconds`.
+        `event_times`: theirs, in microseconds."""
         count = len(event_times)
         if self._pace.events_per_second is not None:
             count = min(count, max(1, int(self._pace.events_per_second * seconds)))
-        if self._pace.speed is not None and event_times:
-            last = event_times[0].micros + _SPEED_SECONDS * _SECOND * self._pace.speed
-            late = (n for n, time in enumerate(event_times[:count]) if n and time.micros > last)
+        if self._pace.speed is not None and count:
+            times = event_times.slice(0, count).to_pylist()
+            last = times[0] + _SPEED_SECONDS * _SECOND * self._pace.speed
+            late = (n for n, time in enumerate(times) if n and time > last)
             count = next(late, count)
         return count
 
-    def due_in(self, event_times: Sequence[Instant]) -> float:
+    def due_in(self, event_times: pa.Int64Array) -> float:
         """Seconds until all of these are due at the run's speed; the first that was asked for are at once."""
-        if self._pace.speed is None or not event_times:
+        if self._pace.speed is None or len(event_times) == 0:
             return 0.0
         now = self._clock.now().micros
         if self._anchor is None:
-            self._anchor = (now, event_times[0].micros)
+            self._anchor = (now, event_times[0].as_py())
         wall, event = self._anchor
-        due = wall + (max(time.micros for time in event_times) - event) / self._pace.speed
+        due: float = wall + (pc.max(event_times).as_py() - event) / self._pace.speed
         return max(0.0, (due - now) / _SECOND)
 
     @property

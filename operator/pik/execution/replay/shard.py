@@ -6,11 +6,12 @@ if its worker died in it, and two workers cannot both go on (design: Run protoco
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Protocol
 
 import msgspec
+import pyarrow as pa
 
 from pik.api.conditions import Reason
 from pik.api.replay_job import ErrorAction
@@ -18,6 +19,7 @@ from pik.domain.errors import Incomplete, LeaseLost, PikError, RawExpired, Tampe
 from pik.domain.instants import parse_instant
 from pik.domain.retention import is_expired
 from pik.execution.ownership import check_epoch
+from pik.execution.replay.ahead import Ahead
 from pik.execution.replay.checkpoint import Checkpoint, read_checkpoint
 from pik.execution.replay.courier import Courier, Delivered
 from pik.execution.replay.lease import Lease
@@ -35,21 +37,22 @@ from pik.execution.replay.settings import ShardSettings
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.batches import next_chunk
+from pik.planning.replay.events import fitting
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import (
     MAX_FAILURES,
     ChunkHead,
     End,
     EndState,
-    Failure,
     Intent,
     Repeats,
-    Result,
-    Totals,
     encode_outcome,
 )
-from pik.ports.selection import ReplayEvent, Selector
-from pik.ports.sinks import Sink
+from pik.ports.selection import Selector
+from pik.ports.sinks import Messages, Sink
+
+CHUNK_BYTES = 64 * 2**20
+"""Of payloads in one chunk, at most, unless one event has more."""
 
 _LOOK_UP = 1.0  # seconds between two looks at whether to halt, while a pace makes the shard wait
 
@@ -147,81 +150,84 @@ class _Shard:
         pieces = self._tools.selector.read(self._plan, self._shard, self._at.start)
         try:
             self._check_retention()
-            async with aclosing(_Ahead(pieces)) as ahead:
+            async with aclosing(Ahead(pieces, self._plan, self._stream.offload)) as ahead:
                 return await self._chunks(ahead)
         except RawExpired as error:
             return await self._end(EndState.FAILED, Reason.RAW_EXPIRED, str(error))
         except Tampered as error:
             return await self._end(EndState.FAILED, Reason.RAW_CHANGED, str(error))
 
-    async def _chunks(self, ahead: _Ahead) -> End | None:
+    async def _chunks(self, ahead: Ahead) -> End | None:
         settings = self._tools.settings
-        wanted = min(settings.first_chunk, settings.chunk_events)
+        most = settings.most(self._tools.sink.traits.batch_events)
+        wanted = min(settings.first_chunk, most)
         while not self._at.stopped:
             doubt = self._at.doubt
             if doubt is not None:
-                events = await ahead.peek(doubt.count)
-                self._check_doubt(doubt, events)
+                messages = await ahead.peek(doubt.count, doubt.count)
+                self._check_doubt(doubt, messages.events)
             else:
                 if self._tools.halted() or await read_end(self._stream, self._plan.run_id) is not None:
                     return None
-                events = await ahead.peek(wanted)
-                times = [event.event_time for event in events]
-                events = events[: self._tools.pacer.horizon(times, settings.chunk_seconds)]
-                if not events:
+                least = wanted if wanted <= settings.chunk_events else wanted // 2
+                messages = await ahead.peek(wanted, least)
+                if not messages:
                     return await self._end(EndState.SUCCEEDED, Reason.SUCCEEDED, "")
-                if not await self._until_due(events):
+                messages = messages.between(0, fitting(messages.events, CHUNK_BYTES))
+                soon = self._tools.pacer.horizon(_times(messages), settings.chunk_seconds)
+                messages = messages.between(0, soon)
+                if not await self._until_due(_times(messages)):
                     return None
             self._check_retention()
             began = self._stream.clock.now()
-            self._at = await self._chunk(self._at, events)
-            ahead.drop(len(events))
+            self._at = await self._chunk(self._at, messages)
+            ahead.drop(len(messages))
             seconds = (self._stream.clock.now().micros - began.micros) / 1_000_000
-            wanted = next_chunk(len(events), seconds, most=settings.chunk_events, aim=settings.chunk_seconds)
+            wanted = next_chunk(len(messages), seconds, most=most, aim=settings.chunk_seconds)
         failure = self._at.failures[-1]
         message = f"the target refused event {failure.event_id}: {failure.message}"
         return await self._end(EndState.FAILED, Reason.TARGET_FAILED, message)
 
-    async def _chunk(self, at: Checkpoint, events: Sequence[ReplayEvent]) -> Checkpoint:
+    async def _chunk(self, at: Checkpoint, messages: Messages) -> Checkpoint:
         """Intent, sending, outcome; the checkpoint after it."""
         await self._lease.keep()
         await until_answered(self._stream.clock, PATIENCE, lambda: check_epoch(self._stream))
         intent = Intent(
             chunk=at.chunk,
             start=at.start,
-            count=len(events),
-            first_event_id=events[0].event_id,
-            last_event_id=events[-1].event_id,
+            count=len(messages),
+            first_event_id=_event_id(messages.events, 0),
+            last_event_id=_event_id(messages.events, len(messages) - 1),
             holder=self._tools.holder,
             at=self._stream.clock.now().text,
         )
         key = self._keys.intent(self._shard, at.chunk, at.attempts)
         await self._create(key, msgspec.json.encode(intent))
         began = self._stream.clock.now().text
-        delivered = await self._courier.deliver(at.chunk, at.start, events, at.held)
+        delivered = await self._courier.deliver(at.chunk, at.start, messages, at.held)
         newly_held = self._newly_held(delivered)
         head = ChunkHead(
             shard=self._shard,
             chunk=at.chunk,
             start=at.start,
-            count=len(events),
+            count=len(messages),
             began=began,
             ended=self._stream.clock.now().text,
             holder=self._tools.holder,
-            totals=at.totals + _totals(delivered),
-            failures=(*at.failures, *_failures(delivered))[:MAX_FAILURES],
+            totals=at.totals + delivered.totals,
+            failures=(*at.failures, *delivered.failures)[:MAX_FAILURES],
             newly_held=newly_held,
             held_before=at.held_in,
             in_doubt=at.doubt is not None,
             repeats=None if at.doubt is None else self._repeats(at.doubt),
             stopped=delivered.stopped,
         )
-        body = encode_outcome(head, delivered.entries)
+        body = encode_outcome(head, delivered.ledger)
         await self._create(self._keys.outcome(self._shard, at.chunk), body)
         self._tools.observer.checkpoint(head)
         return Checkpoint(
             chunk=at.chunk + 1,
-            start=at.start + len(events),
+            start=at.start + len(messages),
             totals=head.totals,
             failures=head.failures,
             held=at.held.union(newly_held),
@@ -243,18 +249,17 @@ class _Shard:
         found = await create_once(self._stream, self._keys.shard_end(self._shard), msgspec.json.encode(end))
         return end if found is None else msgspec.json.decode(found, type=End)
 
-    async def _until_due(self, events: Sequence[ReplayEvent]) -> bool:
+    async def _until_due(self, times: pa.Int64Array) -> bool:
         """Waits until the pace's speed has come to these events. False: halted meanwhile."""
-        times = [event.event_time for event in events]
         while (wait := self._tools.pacer.due_in(times)) > 0:
             if self._tools.halted():
                 return False
             await self._lease.sleep(min(wait, _LOOK_UP))
         return True
 
-    def _check_doubt(self, doubt: Intent, events: Sequence[ReplayEvent]) -> None:
-        same = len(events) == doubt.count and events[0].event_id == doubt.first_event_id
-        if not same or events[-1].event_id != doubt.last_event_id:
+    def _check_doubt(self, doubt: Intent, events: pa.RecordBatch) -> None:
+        same = events.num_rows == doubt.count and _event_id(events, 0) == doubt.first_event_id
+        if not same or _event_id(events, doubt.count - 1) != doubt.last_event_id:
             raise Incomplete(
                 f"chunk {doubt.chunk} of shard {self._shard} is not what it was when it was begun"
             )
@@ -280,41 +285,10 @@ class _Shard:
         return Repeats.DROPPED if since < remembers else Repeats.POSSIBLE
 
 
-class _Ahead:
-    """The events that come next, as many as are asked for."""
-
-    def __init__(self, pieces: AsyncIterator[Sequence[ReplayEvent]]) -> None:
-        self._pieces = pieces
-        self._events: list[ReplayEvent] = []
-
-    async def peek(self, count: int) -> list[ReplayEvent]:
-        while len(self._events) < count:
-            piece = await anext(self._pieces, None)
-            if piece is None:
-                break
-            self._events.extend(piece)
-        return self._events[:count]
-
-    def drop(self, count: int) -> None:
-        del self._events[:count]
-
-    async def aclose(self) -> None:
-        close = getattr(self._pieces, "aclose", None)
-        if close is not None:
-            await close()
+def _event_id(events: pa.RecordBatch, position: int) -> str:
+    found: str = events.column("event_id")[position].as_py()
+    return found
 
 
-def _totals(delivered: Delivered) -> Totals:
-    results = [entry.result for entry in delivered.entries]
-    return Totals(
-        sent=results.count(Result.SENT),
-        failed=results.count(Result.FAILED),
-        held=results.count(Result.HELD),
-        skipped=results.count(Result.SKIPPED),
-        bytes=delivered.sent_bytes,
-    )
-
-
-def _failures(delivered: Delivered) -> list[Failure]:
-    failed = [entry for entry in delivered.entries if entry.result is Result.FAILED]
-    return [Failure(entry.event_id, entry.reason, entry.answer) for entry in failed[:MAX_FAILURES]]
+def _times(messages: Messages) -> pa.Int64Array:
+    return messages.events.column("event_micros")

@@ -19,6 +19,9 @@ from pik.planning.replay.spec import ReplaySpec, TargetAddress
 CHUNK = 1_000
 """Events between two checkpoints, at most."""
 
+BULK_CHUNK = 10_000
+"""The same, to a target that takes as many in one call: an object in S3."""
+
 PRICES_AS_OF = "2026-06, us-east-1, first tier, without the free one"
 """List prices in US dollars a request. They change, and differ by region: an estimate, not an offer."""
 _SQS_STANDARD = Decimal("0.40") / 1_000_000
@@ -78,7 +81,8 @@ def duration_text(seconds: float) -> str:
 
 def estimated_requests(measure: Measure, target: TargetAddress, shards: int) -> Requests:
     """About how many requests the run makes that AWS bills."""
-    chunks = _ceil(measure.matched, CHUNK) + shards
+    chunk = BULK_CHUNK if target.type is TargetType.S3 else CHUNK
+    chunks = _ceil(measure.matched, chunk) + shards
     bookkeeping = 2 * chunks + shards + 2
     if target.type is TargetType.SQS:
         size = measure.bytes + measure.matched * _ENVELOPE_BYTES

@@ -26,6 +26,7 @@ class Measure(msgspec.Struct, frozen=True):
     last_event_time: str | None
     repeats: int | None  # arrivals of these events that are left out; None: not counted (read by the index)
     stale: int  # entities whose newest event is not in the slice
+    largest: int = 0  # bytes of the largest payload; 0: not known (a plan of an earlier release)
 
 
 class PlannedSegment(msgspec.Struct, frozen=True):

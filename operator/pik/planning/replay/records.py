@@ -18,6 +18,7 @@ from enum import StrEnum
 import msgspec
 
 from pik.api.conditions import Reason
+from pik.planning.envelope import delivery_key
 
 MAX_FAILURES = 10
 
@@ -68,7 +69,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     event_id: str
     entity_id: str
     result: Result
-    key: str = ""  # what the target can tell repeats by
+    key: str = ""  # what the target can tell repeats by; stored where it is not the event's own in its run
     answer: str = ""
     reason: str = ""
     attempts: int = 1
@@ -178,9 +179,9 @@ class RunKeys(msgspec.Struct, frozen=True):
         return f"{self.shard(shard)}{chunk:08d}.outcome.ndjson"
 
 
-def encode_outcome(head: ChunkHead, entries: list[LedgerEntry]) -> bytes:
-    """NDJSON: the head, then one line an event."""
-    return msgspec.json.Encoder().encode_lines([head, *entries])
+def encode_outcome(head: ChunkHead, ledger: memoryview) -> bytes:
+    """NDJSON: the head, then the ledger's lines."""
+    return b"".join((msgspec.json.encode(head), b"\n", ledger))
 
 
 def decode_head(body: bytes) -> ChunkHead:
@@ -188,7 +189,12 @@ def decode_head(body: bytes) -> ChunkHead:
     return msgspec.json.decode(body[: body.index(b"\n")], type=ChunkHead)
 
 
-def decode_outcome(body: bytes) -> tuple[ChunkHead, list[LedgerEntry]]:
-    """The reverse of `encode_outcome`."""
+def decode_outcome(body: bytes, run_id: str) -> tuple[ChunkHead, list[LedgerEntry]]:
+    """The head and every line, with its key."""
     first = body.index(b"\n") + 1
-    return decode_head(body), msgspec.json.Decoder(LedgerEntry).decode_lines(body[first:])
+    stored = msgspec.json.Decoder(LedgerEntry).decode_lines(body[first:])
+    entries = [
+        entry if entry.key else msgspec.structs.replace(entry, key=delivery_key(entry.event_id, run_id))
+        for entry in stored
+    ]
+    return decode_head(body), entries

@@ -11,12 +11,12 @@ from __future__ import annotations
 import msgspec
 
 from pik.api.replay_job import Duplicates, Order, TimeField
+from pik.planning.replay.events import EVENTS
 from pik.planning.replay.spec import ReplaySpec
 
 _TIME_ORDER = "event_time, event_time_rest, ingest_time, event_id, arrival"
-_COLUMNS = (
-    "event_id, source, event_type, entity_id, epoch_us(event_time) AS event_micros, event_time_rest, "
-    'event_time_text, idempotency_key, attributes, data, segment, "row", repeat'
+_COLUMNS = ", ".join(
+    "epoch_us(event_time) AS event_micros" if name == "event_micros" else f'"{name}"' for name in EVENTS.names
 )
 _MOMENT = "struct_pack(a := event_time, b := event_time_rest, c := ingest_time, d := event_id)"
 
@@ -71,7 +71,8 @@ def slice_table(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Qu
 
 
 COUNT = """
-    SELECT count(*), coalesce(sum(size), 0)::BIGINT, epoch_us(min(event_time)), epoch_us(max(event_time))
+    SELECT count(*), coalesce(sum(size), 0)::BIGINT, coalesce(max(size), 0)::BIGINT,
+        epoch_us(min(event_time)), epoch_us(max(event_time))
     FROM slice
 """
 

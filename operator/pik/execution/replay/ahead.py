@@ -1,0 +1,70 @@
+"""The messages that come next: a piece is read and put into envelopes while those before it are sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pyarrow as pa
+
+from pik.planning.envelope import cloud_events
+from pik.planning.replay.events import EVENTS
+from pik.planning.replay.plan import ReplayPlan
+from pik.ports.sinks import Messages
+from pik.ports.system import Offload
+
+
+class Ahead:
+    """Over a selector's pieces. To be closed, whatever happened: a query may be at work."""
+
+    def __init__(self, pieces: AsyncIterator[pa.RecordBatch], plan: ReplayPlan, offload: Offload) -> None:
+        self._pieces = pieces
+        self._plan = plan
+        self._offload = offload
+        self._read: list[Messages] = []
+        self._rows = 0
+        self._next: asyncio.Task[Messages | None] | None = None
+
+    async def peek(self, count: int, least: int) -> Messages:
+        """The next `count` messages, or at least `least` where so many need no two pieces put together; fewer
+        only at the end. They come again until they are dropped."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._piece())
+        while self._rows < least and (piece := await self._next) is not None:
+            self._read.append(piece)
+            self._rows += len(piece)
+            self._next = asyncio.create_task(self._piece())
+        if not self._read:
+            return self._envelopes(pa.RecordBatch.from_pylist([], EVENTS))
+        if len(self._read) > 1:
+            self._read = [
+                Messages(
+                    self._plan.run_id,
+                    pa.concat_arrays([piece.bodies for piece in self._read]),
+                    pa.concat_batches([piece.events for piece in self._read]),
+                )
+            ]
+        return self._read[0].between(0, count)
+
+    def drop(self, count: int) -> None:
+        """The first `count` of those that were peeked at are done with."""
+        rest = self._read[0].between(count, self._rows)
+        self._read = [rest] if len(rest) else []
+        self._rows -= count
+
+    async def aclose(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.wait({self._next})
+            if not self._next.cancelled():
+                self._next.exception()  # whoever closes does not ask for more; it is not to be warned of
+        if isinstance(self._pieces, AsyncGenerator):
+            await self._pieces.aclose()
+
+    async def _piece(self) -> Messages | None:
+        events = await anext(self._pieces, None)
+        return None if events is None else await self._offload(self._envelopes, events)
+
+    def _envelopes(self, events: pa.RecordBatch) -> Messages:
+        run_id, stream_id = self._plan.run_id, self._plan.stream_id
+        return Messages(run_id, cloud_events(events, run_id, stream_id).cast(pa.binary()), events)
