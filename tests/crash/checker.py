@@ -226,7 +226,7 @@ def _check_replay(evidence: Evidence, replay: Replay, events: dict[str, Row], ve
             and not all(_is_delivery(body, event, replay.run_id, evidence.stream_id) for body in found)
         ],
     )
-    _check_ledger(ledger, times, events, verdict)
+    _check_ledger(ledger, replay.run_id, times, events, verdict)
     if replay.ordered:
         _check_order(replay, verdict)
 
@@ -238,9 +238,11 @@ def _is_delivery(body: bytes, event: Row, run_id: str, stream_id: str) -> bool:
     return data_of(body) == event.data and said == [*(values[name] for name in names), run_id, stream_id]
 
 
-def _check_ledger(ledger: Ledger, times: Counter[str], events: dict[str, Row], verdict: Verdict) -> None:
+def _check_ledger(
+    ledger: Ledger, run_id: str, times: Counter[str], events: dict[str, Row], verdict: Verdict
+) -> None:
     lines = {
-        line["key"]: (place, chunk, line)
+        line.get("key", f"{line['event_id']}.{run_id[:16]}"): (place, chunk, line)
         for place, chunk in ledger.chunks.items()
         for line in chunk.lines or []
     }
