@@ -179,6 +179,8 @@ def read_ledger(bucket: Bucket, prefix: str, run_id: str) -> Ledger:
             chunk.intents += 1
         else:
             head, *lines = map(json.loads, bucket.read(key).splitlines())
+            for line in lines:  # a key that follows from the event and the run is not written down
+                line.setdefault("key", f"{line['event_id']}.{run_id[:16]}")
             chunk.in_doubt, chunk.lines = head["in_doubt"], lines
     end = f"{root}end.json"
     return Ledger(chunks, json.loads(bucket.read(end)) if end in bucket.keys(end) else None)
