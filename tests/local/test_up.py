@@ -19,9 +19,15 @@ from typing import Any
 import httpx
 import pytest
 
+from integrity.bench import arrivals
 from pik.aws.clients import AwsAccess, AwsClients
+from pik.aws.system import SystemClock
 from pik.controller.objects import ObjectKey
 from pik.controller.world import Timing
+from pik.domain.arrivals import Outcome, Row
+from pik.domain.layout import Layout, segment_id
+from pik.domain.segments import SegmentHead
+from pik.execution.parquet import ParquetCodec
 from pik.local import emulator as embedded
 from pik.local.state import State
 from pik.local.up import LocalMode, Teller, UpSettings, local_mode
@@ -134,6 +140,39 @@ async def test_a_table_that_was_deleted_is_rebuilt(tmp_path: Path, emulator: str
         while (answered := await post(mode, events(5))).status_code == 503:
             assert int(answered.headers["retry-after"]) > 0
         assert [one["status"] for one in answered.json()["answers"]] == ["DUPLICATE"] * 5
+
+
+async def test_a_segment_that_landed_without_its_manifest_row_is_indexed_by_the_timer(
+    tmp_path: Path, emulator: str, unique: str
+) -> None:
+    """A writer was killed between the two: here the segment is put by hand, and a row is taken away."""
+    (tmp_path / "stream.yaml").write_text(STREAM.format(bucket=unique))
+    clients = AwsClients(AwsAccess(endpoint_url=emulator))
+    s3, dynamodb = clients.client("s3"), clients.client("dynamodb")
+    async with up(tmp_path, emulator) as mode:
+        await eventually(lambda: ready(mode) == ("True", "Provisioned"))
+        await post(mode, events(5))
+        found = mode.objects.find(THINGS)
+        assert found is not None
+        table = found.status.index.table  # type: ignore[union-attr]
+
+        def rows() -> set[str]:
+            asked = {":pk": {"S": "#segments"}}
+            answer = dynamodb.query(
+                TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=asked
+            )
+            return {item["sk"]["S"] for item in answer["Items"]}
+
+        (written,) = rows()
+        now = SystemClock().now()
+        layout = Layout("some/", str(found.status.streamID))  # type: ignore[union-attr]
+        head = SegmentHead(layout.stream_id, segment_id(now, "a" * 20, 1), now)
+        orphans = [Row(n, event, Outcome.ACCEPTED) for n, event in enumerate(arrivals(3))]
+        body = ParquetCodec().encode(head, orphans)
+        s3.put_object(Bucket=unique, Key=layout.segment(head.segment), Body=body)
+        dynamodb.delete_item(TableName=table, Key={"pk": {"S": "#segments"}, "sk": {"S": written}})
+        await eventually(lambda: rows() == {written, str(head.segment)})
+        await eventually(lambda: mode.objects.find(THINGS).status.counters.events == 8)  # type: ignore[union-attr]
 
 
 @pytest.fixture
