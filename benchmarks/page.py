@@ -40,7 +40,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
 
 def draw(found: Sequence[dict[str, Any]]) -> None:
     """How much of what is to be reached is: 1 is all of it, on a logarithmic axis."""
-    bounded = [each for each in found if each["bound"] is not None]
+    bounded = [each for each in found if each["bound"] and each["value"]]  # no axis of logarithms has a zero
     parts = [
         each["value"] / each["bound"] if each["sense"] == "≥" else each["bound"] / each["value"]
         for each in bounded
