@@ -42,3 +42,22 @@ def test_what_is_missing_is_found(tmp_path: Path) -> None:
     found = list(csv.DictReader(io.StringIO(result.stdout)))
     assert {(finding["kind"], finding["key"]) for finding in found} == {("ObjectMissing", key)}
     assert office.run("verify", "things").stdout.startswith("1 thing wrong")
+
+
+def test_the_last_seal_that_was_kept_is_compared(tmp_path: Path) -> None:
+    """Also where the index, which remembers it too, was rebuilt meanwhile."""
+    office = Office(tmp_path)
+    office.capture(arrival("key1", after(0)))
+    office.at(3_600)
+    office.ask("seal", "things")
+    [said] = [line for line in lines(office.run("verify", "things")) if line.startswith("1:")]
+    assert office.run("verify", "things", "--last-seal", said).exit_code == 0
+    assert office.run("verify", "things", "--last-seal", "1").exit_code == 2
+    [seal] = [key for key in office.cloud.bucket.objects if "/seals/" in key]
+    del office.cloud.bucket.objects[seal]
+    office.cloud.table.marks.clear()
+    assert office.run("verify", "things").exit_code == 0
+    result = office.run("verify", "things", "--last-seal", said, "-o", "csv")
+    assert result.exit_code == 1
+    [found] = csv.DictReader(io.StringIO(result.stdout))
+    assert (found["kind"], found["key"]) == ("SealMissing", seal)

@@ -13,8 +13,9 @@ import pytest
 from integrity.bench import Bench, arrivals
 from integrity.tampering import ALL, OWNER, Change, full, scene
 from pik.domain.errors import Tampered
+from pik.execution.ownership import Claimant, claim
 from pik.execution.reindex import reindex
-from pik.execution.seals import SealHead
+from pik.execution.seals import SealHead, seal_segments
 from pik.execution.stream import Deduplication
 from pik.execution.verify import Kind, Verification, verify
 from pik.memory.index import MemoryTable
@@ -141,3 +142,17 @@ async def test_a_repair_leaves_nothing_to_find(whole: Bench) -> None:
     assert set(full(whole)) <= {finding.object for finding in found.findings}
     await reindex(bench.stream(), bench.table.ensure)
     assert (await checked(bench)).findings == ()
+
+
+async def test_a_takeover_is_no_tampering(whole: Bench) -> None:
+    bench = copied(whole)
+    stream = bench.stream()
+    new = Claimant("there", OWNER.namespace, OWNER.name)
+    for owner, before in ((new, OWNER), (OWNER, new)):  # and back
+        await claim(stream.objects, "kit/", owner, stream.entropy, take_over_from=str(before))
+        assert (await verify(stream, owner=str(owner))).findings == ()
+        assert [f.kind for f in (await verify(stream, owner=str(before))).errors] == [Kind.OWNER_ALTERED]
+        await bench.ingest(*arrivals(3, 300))
+        await seal_segments(stream, settle=0)
+        bench.clock.advance(120)
+        assert (await verify(stream, owner=str(owner))).findings == ()
