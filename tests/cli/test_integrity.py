@@ -61,3 +61,4 @@ def test_the_last_seal_that_was_kept_is_compared(tmp_path: Path) -> None:
     assert result.exit_code == 1
     [found] = csv.DictReader(io.StringIO(result.stdout))
     assert (found["kind"], found["key"]) == ("SealMissing", seal)
+    assert "for a later --last-seal" not in office.run("verify", "things", "--last-seal", said).stdout

@@ -15,9 +15,10 @@ from pik.cli.parameters import LAST_SEAL
 from pik.cli.progress import progress
 from pik.cli.wording import number
 from pik.execution.seals import SealHead
-from pik.execution.verify import Finding, Verification, verify
+from pik.execution.verify import Finding, Kind, Verification, verify
 from pik.execution.verify.findings import NOTES
 
+_OF_SEALS = (Kind.SEAL_MISSING, Kind.SEAL_BROKEN, Kind.SEAL_NEW)
 _FIELDS = ("kind", "key", "rows", "columns", "expected", "found", "event_id", "message")
 
 
@@ -60,7 +61,8 @@ async def command(desk: Desk, stream: str, last_seal: SealHead | None, output: F
                 layout.say(f"not read: {reason}")
             if findings.rows:
                 print_table(findings, wide=output is Format.WIDE, gather=False)
-            if verification.head is not None:
+            chain_holds = not any(finding.kind in _OF_SEALS for finding in verification.findings)
+            if verification.head is not None and chain_holds:
                 layout.say(
                     f"\nThe last seal is number {verification.head.number:,}. Keep it elsewhere, for a later"
                     f" --last-seal:\n{verification.head}"
