@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
 CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo demo-k8s test restarts crash truth cluster-tools cluster cluster-down check verify generate format sbom clean
+.PHONY: help setup demo demo-k8s test restarts crash truth simulate cluster-tools cluster cluster-down check verify generate format sbom clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ crash: .venv/ready ## writers and workers killed over 200 times; an independent 
 truth: .venv/ready ## the model test, rebuilt histories and tampering, far more of them than in make test
 	HYPOTHESIS_PROFILE=random PIK_MODEL=$(or $(MODEL),300) PIK_HISTORIES=$(or $(HISTORIES),200) PIK_FLIPS=$(or $(FLIPS),10000) \
 	  $(BIN)/python -m pytest --numprocesses auto tests/truth tests/integrity/test_tampering.py
+
+simulate: .venv/ready ## the engine on virtual time, 100,000 schedules of crashes and lost answers: SCHEDULES=, SEED=
+	PYTHONPATH=tests:operator $(BIN)/python -m simulation.campaign \
+	  $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED))
 
 cluster-tools: .venv/ready ## what tests on Kubernetes need: built once; as root on Debian packages for pods too
 	@$(BIN)/python localstack/cluster.py tools

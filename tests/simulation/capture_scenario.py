@@ -69,14 +69,17 @@ class Scenario:
         writers: int = 2,
         clients: int = 3,
         chaos: int = 2,
+        within: float = 3.0,
         settings: CaptureSettings = SETTINGS,
     ) -> None:
+        """`chaos`: rebuilds, which begin `within` so many seconds."""
         self._settings = settings
         self.world = world
         self.log = Log()
         self._writers = writers
         self._clients = clients
         self._chaos = chaos
+        self._within = within
         self._live: list[tuple[Process, Capture]] = []
 
     async def run(self, faults: Faults) -> None:
@@ -123,7 +126,7 @@ class Scenario:
     async def _disturb(self) -> None:
         """Reindexes, sometimes after deleting the table, sometimes beside another reindex."""
         random = self.world.random
-        await self.world.loop.pause(random.random() * 3)
+        await self.world.loop.pause(random.random() * self._within)
         if random.random() < 0.5:
             self.world.note("table deleted")
             self.world.table.drop()

@@ -33,6 +33,7 @@ class Faults:
     twice: float = 0.01  # repeated or echoed
     paused: float = 0.002
     stall: float = 0.01  # a very long way there
+    slow: float = 0.02  # about as long as many calls take
 
     def table(self) -> Table:
         return Table(
@@ -51,7 +52,7 @@ class Faults:
         )
 
 
-CALM = Faults(0, 0, 0, 0, 0, 0)
+CALM = Faults(0, 0, 0, 0, 0, 0, 0)
 
 
 class Table:

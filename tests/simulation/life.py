@@ -15,7 +15,7 @@ import msgspec
 
 from pik.api.aggregate_version import TimeBucket
 from pik.domain.arrivals import Arrival
-from pik.domain.errors import Incomplete, LeaseLost, PikError
+from pik.domain.errors import Incomplete, PikError
 from pik.domain.identity import event_id, fingerprint
 from pik.domain.instants import Instant
 from pik.domain.retention import is_expired
@@ -42,7 +42,7 @@ from replay.slices import spec, tools
 from simulation.capture_scenario import SETTINGS, answered
 from simulation.fates import CALM, Faults
 from simulation.plain import PlainEngine, PlainSelector
-from simulation.target import TRAITS, SimulatedSink, Target
+from simulation.target import TRAITS, Noted, SimulatedSink, Target
 from simulation.world import BASE, Crashed, Process, World
 
 DAY = 86_400.0
@@ -193,8 +193,6 @@ class Life:
             try:
                 return await work(process, self._open(process))
             except (PikError, Crashed, BaseExceptionGroup) as error:
-                if isinstance(error, LeaseLost):
-                    self.world.note("lease lost")
                 failures = failures + 1 if self._calm else 0
                 if failures > MOST_FAILURES:
                     self.log.broken.append(f"{kind}: {error!r}")
@@ -230,11 +228,11 @@ class Life:
     # what disturbs them
 
     async def _rebuild(self) -> None:
-        await self.world.loop.pause(self._random.random() * 3)
+        await self.world.loop.pause(self._random.random() * 2)
         await self._make_ready(force=True)
 
     async def _delete_table(self) -> None:
-        await self.world.loop.pause(self._random.random() * 3)
+        await self.world.loop.pause(self._random.random() * 2)
         self.world.note("table deleted")
         self.cluster.table.drop()
         await self._make_ready(force=True)
@@ -257,7 +255,7 @@ class Life:
             self.world.seen["orphans indexed"] += len(done.indexed)
 
         for _ in range(2):
-            await self.world.loop.pause(self._random.random() * 5)
+            await self.world.loop.pause(self._random.random() * 3)
             await self._again("sweeper", work)
 
     async def _take_over(self) -> None:
@@ -277,7 +275,7 @@ class Life:
         async def build(process: Process, _: Stream) -> None:
             await reindex(process.stream(there.table, there.epoch), there.table.ensure)
 
-        await self.world.loop.pause(self._random.random() * 3)
+        await self.world.loop.pause(self._random.random() * 2)
         there = Cluster(await self._again("taker", work), MemoryTable(exists=False))
         self.world.note("taken over")
         self.clusters.append(there)
@@ -289,7 +287,7 @@ class Life:
         await self._produce()
         days = self.world.retention_days + 1
         midnight = (BASE / 1e6 // DAY + days) * DAY - BASE / 1e6
-        left = midnight - self.world.loop.time() - self._random.random() * 8
+        left = midnight - self.world.loop.time() - self._random.random() * 4
         await self.world.loop.pause(left)
 
     async def _expire(self) -> None:
@@ -323,7 +321,8 @@ class Life:
 
         async def work(process: Process, stream: Stream) -> None:
             sink = SimulatedSink(process, self.target, self._traits)
-            used = tools(stream, PlainSelector(stream), sink, holder=process.name)
+            seen = Noted(self.world)
+            used = tools(stream, PlainSelector(stream), sink, holder=process.name, observer=seen)
             end = await run_replay(stream, run, used, 2)
             assert end is not None
             self.log.ends.setdefault(run, []).append(end)
@@ -333,12 +332,12 @@ class Life:
             await self._again("worker", work)
 
         run = run_id("stream-1", "t", "again", "1")
-        await self.world.loop.pause(self._random.random() * 6)
+        await self.world.loop.pause(self._random.random() * 3)
         await asyncio.gather(*(worker() for _ in range(self._random.randint(1, 2))))
 
     async def _ask(self) -> None:
         """An aggregate under one of few names, perhaps as known at an instant that others ask for too."""
-        await self.world.loop.pause(self._random.random() * 6)
+        await self.world.loop.pause(self._random.random() * 3)
         for _ in range(self._random.randint(1, 2)):
             name = self._random.choice("ab")
             as_of: Instant | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pik.domain.errors import Unavailable
+from pik.domain.errors import LeaseLost, PikError, Unavailable
+from pik.execution.replay.shard import Unobserved
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
-from simulation.world import Process
+from simulation.world import Process, World
 
 TRAITS = (
     SinkTraits(3, 262_144, 2, TargetOrder.MESSAGE, None),
@@ -62,3 +63,13 @@ class SimulatedSink:
 
 def _taken(run_id: str, message: Message) -> Taken:
     return Taken(run_id, message.key, message.event_id, message.entity_id, message.body)
+
+
+class Noted(Unobserved):
+    """Counts what a run's shards meet."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def retrying(self, shard: int, error: PikError) -> None:
+        self._world.note("leases lost" if isinstance(error, LeaseLost) else "shards tried again")

@@ -32,6 +32,7 @@ from simulation.virtual_loop import VirtualLoop
 
 BASE = 1_764_000_000_000_000  # microseconds: an instant at which each simulated world begins
 STALLS = (5.0, 30.0, 120.0, 600.0)  # seconds
+SLOW = 1.0  # seconds
 LATER = (0.05, 0.5, 5.0, 60.0)  # seconds until what nobody waits for any more takes effect
 
 T = TypeVar("T")
@@ -294,10 +295,12 @@ class Process:
     async def _travel(self) -> None:
         self._check()
         drawn = self._random()
-        stall = self._world.faults.stall
-        if drawn < stall:
+        faults = self._world.faults
+        if drawn < faults.stall:
             self._world.seen["stalls"] += 1
             await self._loop.pause(self._world.random.choice(STALLS))
+        elif drawn < faults.stall + faults.slow:
+            await self._loop.pause(self._random() * SLOW)
         else:
             await self._loop.pause(drawn * drawn * drawn * 0.1)
         await self._resumed()
