@@ -27,9 +27,10 @@ from simulation.world import World
 FAULTS = Faults()
 SLOW = Faults(slow=0.3)
 HARSH = Faults(lost=0.12, refused=0.12)
-RACING = Faults(crash=0.05, slow=0.3)
+RACING = Faults(crash=0.05, slow=0.5)
 IMPATIENT = CaptureSettings(max_rows=3, void_wait=2.0, patience=Patience(2, 0.1, 0.2), restarts=3)
 BLOCK = 250  # schedules that a process plays before it tells of them
+TOLD = 40  # blocks after which it is told how far it is
 SHOWN = 3  # failures that are told at length
 
 Play = Coroutine[object, object, list[str]]
@@ -62,7 +63,7 @@ def play(seed: int, kind: str | None = None) -> Played:
 
 
 def kind_of(seed: int) -> str:
-    """Of ten schedules, six are whole lives."""
+    """Of twenty schedules, eleven are whole lives."""
     return TURNS[seed % len(TURNS)]
 
 
@@ -120,7 +121,7 @@ KINDS: dict[str, Callable[[int], tuple[World, Play]]] = {
     "capture, OnRead": _capture(_ON_READ, FAULTS),
     "impatient capture, OnWrite": _capture(_ON_WRITE, HARSH, IMPATIENT, page=1, writers=3),
     "impatient capture, OnRead": _capture(_ON_READ, HARSH, IMPATIENT, page=1, writers=3),
-    "racing rebuilds": _capture(_ON_WRITE, RACING, page=1_000, chaos=3, within=1.0),
+    "racing rebuilds": _capture(_ON_WRITE, RACING, writers=3, chaos=4, within=0.6),
     "replay": _replay,
 }
 TURNS = (
@@ -132,7 +133,7 @@ TURNS = (
     "life and expiry, OnWrite",
     "replay",
     "life, OnWrite",
-    "life and expiry, OnRead",
+    "capture, OnWrite",
     "impatient capture, OnWrite",
     "life, OnWrite",
     "racing rebuilds",
@@ -142,7 +143,7 @@ TURNS = (
     "slow life and expiry, OnWrite",
     "replay",
     "life, OnWrite",
-    "life, OnRead",
+    "life and expiry, OnRead",
     "impatient capture, OnRead",
 )
 
@@ -188,7 +189,9 @@ def campaign(count: int, processes: int) -> int:
     failures = 0
     blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
     with get_context("spawn").Pool(processes) as pool:
-        for block in pool.imap_unordered(play_block, blocks):
+        for done, block in enumerate(pool.imap_unordered(play_block, blocks), start=1):
+            if done % TOLD == 0:
+                print(f"{done * BLOCK:,} schedules in {time.monotonic() - began:,.0f} s", flush=True)
             for kind, of in block.kinds.items():
                 kinds[kind].schedules += of.schedules
                 kinds[kind].calls += of.calls

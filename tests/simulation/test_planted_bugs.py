@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from simulation.campaign import play
@@ -9,6 +11,7 @@ from simulation.plants import PLANTS, Plant
 from simulation.virtual_loop import schedules
 
 WITHIN = 10_000
+PAGE = Path(__file__).resolve().parents[2] / "docs/simulation.md"
 
 
 def caught(planted: Plant, within: int = WITHIN) -> tuple[int, list[str]] | None:
@@ -27,3 +30,10 @@ def test_a_planted_bug_is_caught(planted: Plant, record_property: pytest.RecordP
     found = caught(planted)
     assert found is not None, f"not caught within {WITHIN} schedules"
     record_property("schedules", found[0])
+
+
+def test_the_page_names_every_plant_and_no_other() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    table = text[text.index("| what is left out") :].splitlines()[2:]
+    told = [tuple(cell.strip() for cell in line.strip("|").split("|")[:2]) for line in table if line]
+    assert told == [(f"{planted.name}: {planted.step}", planted.kind) for planted in PLANTS]

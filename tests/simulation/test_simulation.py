@@ -1,5 +1,5 @@
-"""No schedule of crashes, lost, late and doubled calls, stalls, rebuilds, deleted tables, takeovers and expiry
-breaks a law. A failure prints its seed; `PIK_SEED=<seed>` or `make simulate SEED=<seed>` repeats it exactly.
+"""No schedule of crashes, lost, late and doubled calls, stalls, rebuilds, deleted tables, takeovers and
+expiry breaks a law. A failure prints its seed; `PIK_SEED=<seed>` or `make simulate SEED=<seed>` repeats it.
 
 A few thousand of them here; `make simulate` plays as many as one likes.
 """
