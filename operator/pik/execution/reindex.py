@@ -81,7 +81,8 @@ async def _build(
         events += sum(row.outcome in (Outcome.ACCEPTED, Outcome.RECORDED) for row in rows)
         arrivals += len(rows)
     progress(len(counting), len(counting))
-    await remember(stream, await until_answered(stream.clock, patience, lambda: newest_seal(stream)))
+    if newest is not None:  # before the first record nothing is sealed
+        await remember(stream, await until_answered(stream.clock, patience, lambda: newest_seal(stream)))
     await until_answered(stream.clock, patience, lambda: stream.index.set_ready(number, nonce))
     return Reindexed(number, len(counting), events, arrivals, tuple(missing))
 
