@@ -7,6 +7,7 @@ import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -162,15 +163,21 @@ def test_overload_takes_nothing_and_says_when_to_come_back() -> None:
 def test_what_would_wait_too_long_is_not_taken() -> None:
     async def main() -> None:
         _, stream = await ready_world(Deduplication.ON_READ)
-        capture = Capture(stream, CaptureSettings(max_rows=10, max_wait=5.0, commits=1, linger=1.0))
-        await capture.ingest([arrival(0, 0)])  # it takes a second, for one
-        waiting = asyncio.create_task(capture.ingest([arrival(key, 0) for key in range(1, 9)]))
+
+        async def slowly(work: Any, *args: Any) -> Any:
+            await stream.clock.sleep(1.0)
+            return work(*args)
+
+        stream = replace(stream, offload=slowly)
+        capture = Capture(stream, CaptureSettings(max_rows=100, max_wait=5.0, commits=1))
+        await capture.ingest([arrival(key, 0) for key in range(100)])  # a second
+        waiting = asyncio.create_task(capture.ingest([arrival(key, 0) for key in range(800)]))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as caught:
-            await capture.ingest([arrival(9, 0)])
-        assert 4 <= caught.value.retry_after <= 8, "half of what waits has gone by then"
-        assert len(await waiting) == 8
-        assert len(await capture.ingest([arrival(9, 0)])) == 1
+            await capture.ingest([arrival(0, 0)])
+        assert 4 <= caught.value.retry_after <= 5, "half of what waits has gone by then"
+        assert len(await waiting) == 800
+        assert len(await capture.ingest([arrival(0, 0)])) == 1
 
     run(main())
 

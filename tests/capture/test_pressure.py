@@ -15,11 +15,12 @@ def test_a_wait_is_told_by_what_went_before() -> None:
     pressure.begins()
     clock.advance(1)
     assert pressure.wait(1_000_000) == 0, "nothing is known yet"
-    pressure.left(100)
+    pressure.left(100, 1.0)
     assert pressure.wait(200) == pytest.approx(2)
+    pressure.left(1, 1.0)
+    assert pressure.wait(200) == pytest.approx(2), "one alone takes as long as a hundred"
     for _ in range(10):  # ten times as fast now
-        clock.advance(0.1)
-        pressure.left(100)
+        pressure.left(100, 0.1)
     assert pressure.wait(1_000) == pytest.approx(1, rel=0.05)
 
 
@@ -28,7 +29,7 @@ def test_it_grows_while_nothing_leaves_and_not_while_nothing_waits() -> None:
     pressure = Pressure(clock)
     pressure.begins()
     clock.advance(1)
-    pressure.left(100)
+    pressure.left(100, 1.0)
     clock.advance(3_600)
     pressure.begins()
     assert pressure.wait(100) == pytest.approx(1)

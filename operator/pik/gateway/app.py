@@ -186,6 +186,7 @@ class Gateway:
     async def _take(
         self, door: Door, body: bytes, content_type: str | None, headers: list[tuple[bytes, bytes]]
     ) -> list[Answer]:
+        door.capture.check_wait()
         if len(body) > _OFFLOADED_BYTES:
             taken = await door.offload(decode_request, body, door.rules, content_type, headers)
         else:

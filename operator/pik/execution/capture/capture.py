@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pik.domain.arrivals import Arrival, Rejection, size_of
 from pik.domain.errors import NotReady, Overloaded, PikError
@@ -74,14 +75,24 @@ class Capture:
         size = sum(item.size for item in items)
         full = self._waiting + len(items) > self._settings.max_waiting
         heavy = self._waiting_bytes + size > self._settings.max_waiting_bytes
-        wait = self._pressure.wait(self._waiting)
         # a request larger than the bound is taken when nothing waits: else it could never be
-        if self._waiting and (full or heavy or wait > self._settings.max_wait):
-            raise Overloaded(f"{self._waiting} events wait to be written", _retry_after(wait))
+        if self._waiting and (full or heavy):
+            self._refuse()
+        self.check_wait()
         if not self._waiting:
             self._pressure.begins()
         self._waiting += len(items)
         self._waiting_bytes += size
+
+    def check_wait(self) -> None:
+        """Raises `Overloaded` where an event that comes now would have to wait too long: `ingest` looks too,
+        but by then the event has been read."""
+        if self._waiting and self._pressure.wait(self._waiting) > self._settings.max_wait:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        wait = self._pressure.wait(self._waiting)
+        raise Overloaded(f"{self._waiting} events wait to be written", _retry_after(wait))
 
     @property
     def waiting(self) -> int:
@@ -129,6 +140,7 @@ class Capture:
         self._straggling |= straggling
         ids = {item.arrival.event_id for item in batch} if self._decides else set()
         self._busy |= ids
+        began = self._stream.clock.now().micros
         try:
             attempt = await self._protocol.commit(batch, self._landing.stamp())
         except Exception as error:
@@ -141,7 +153,8 @@ class Capture:
             if straggling:
                 self._straggling = False
             self._busy -= ids
-            self._pressure.left(self._gone)
+            took = (self._stream.clock.now().micros - began) / 1_000_000
+            self._pressure.left(self._gone, took / max(1, len(self._tasks)))
             self._gone = 0
             for event_id in ids & self._parked.keys():
                 self._queue.extend(self._parked.pop(event_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pik.ports.system import Clock
 
 _KEPT = 0.6  # of what was counted before, whenever something is counted
+_TELLING = 100  # events: how long fewer took says how long anything takes at least, and not how fast it goes
 
 
 class Pressure:
@@ -20,11 +21,12 @@ class Pressure:
         """Something waits, where nothing did."""
         self._since = self._clock.now().micros
 
-    def left(self, events: int) -> None:
-        """So many wait no longer."""
-        self._gone = self._gone * _KEPT + events
-        self._seconds = self._seconds * _KEPT + self._passed()
+    def left(self, events: int, seconds: float) -> None:
+        """So many wait no longer, which took so many seconds, or a part of them where others left beside."""
         self._since = self._clock.now().micros
+        if events >= _TELLING:
+            self._gone = self._gone * _KEPT + events
+            self._seconds = self._seconds * _KEPT + seconds
 
     def wait(self, events: int) -> float:
         """Seconds until so many will have left. It grows while nothing leaves; 0 while nothing is known."""
