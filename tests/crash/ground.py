@@ -129,24 +129,23 @@ class Ground:
     async def capture(self, producers: Producers, ports: Sequence[int]) -> None:
         """Writers that are killed and started again while producers send; then all is sent to its end."""
         sending = asyncio.create_task(producers.run())
-        async with asyncio.TaskGroup() as group:
-            writing = [
-                group.create_task(self._writer(port, self.taken(f"serve-{n}")))
-                for n, port in enumerate(ports)
-            ]
-            if self.fates.get("rebuild"):
-                group.create_task(self._rebuild_beside(producers))
-        writers = [task.result() for task in writing]
+        if self.fates.get("rebuild"):
+            await self._rebuild_beside(producers, ports)
+        fates = [self.taken(f"serve-{n}") for n in range(len(ports))]
+        writers = await asyncio.gather(*(self._writer(*each) for each in zip(ports, fates, strict=True)))
         await producers.enough.wait()
         producers.stop()
         await sending
         for writer in writers:
             await self.ended(writer)
 
-    async def _rebuild_beside(self, producers: Producers) -> None:
-        """The index is built anew while there are writers, once there is something in it."""
+    async def _rebuild_beside(self, producers: Producers, ports: Sequence[int]) -> None:
+        """The index is built anew, once there is something in it, beside writers; these are then killed."""
+        writers = [self.serve(port) for port in ports]
         await producers.begun.wait()
         await self.build(again=True)
+        for writer in writers:
+            await self.processes.suffer(writer, "capture", Fate(seconds=0.0))
 
     async def _writer(self, port: int, fates: Sequence[Fate]) -> Started:
         """The one that is left when its predecessors have suffered their fates."""

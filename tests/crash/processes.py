@@ -26,7 +26,7 @@ _LOADED = [
     *("pik.execution.replay.duckdb_selector", "pik.execution.aggregate.compute", "pik.local.up"),
 ]
 SERVING = ("capture", "pik up, capture", "pik up, work")
-_ENDING = 60.0  # seconds that a process gets that nobody kills
+_ENDING = 240.0  # seconds that a process gets that nobody kills, on a busy machine too
 _LOOK = 0.02  # seconds between two looks at what another process has done
 
 

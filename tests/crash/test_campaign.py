@@ -10,11 +10,13 @@ import pytest
 from crash.campaign import Round, campaign, planned
 from crash.steps import NAMED, Fate
 
+_PATIENCE = 45.0  # seconds until a step that is come to for sure, on a busy machine too
 pytestmark = pytest.mark.emulator
 
 
 def at(name: str, nth: int = 1) -> Fate:
-    return Fate(msgspec.structs.replace(NAMED[name], nth=nth) if nth > 1 else NAMED[name])
+    step = msgspec.structs.replace(NAMED[name], nth=nth) if nth > 1 else NAMED[name]
+    return Fate(step, _PATIENCE)
 
 
 def any_moment(seconds: float) -> Fate:
@@ -30,9 +32,9 @@ ROUNDS = [
             "build": [at("after the generation record")],
             "serve-0": [
                 *(at("between index batches", 2), any_moment(0.3), at("before the manifest row")),
-                at("after a dead writer's entry is taken over"),
+                at("before the second look at the generation"),
             ],
-            "serve-1": [at("after the reservations"), at("after the segment's PUT"), at("in the answer", 3)],
+            "serve-1": [at("after the reservations"), at("in the answer", 3), at("after the segment's PUT")],
             "rebuild": [at("in a rebuilt manifest row")],
             "orphans": [at("before an orphan's manifest row")],
             "http-plan": [at("after the plan, before the run record")],
@@ -64,7 +66,7 @@ async def test_what_is_killed_again_and_again_keeps_its_promises(
 ) -> None:
     """Of processes apart: writers, what the operator does, replay workers, an aggregate worker."""
     wanted = sum(map(len, round_.fates.values()))
-    outcome = await campaign(emulator, tmp_path, [copied(round_)], seed=1, least=500, pause=0.4)
+    outcome = await campaign(emulator, tmp_path, [copied(round_)], seed=1, least=500, pause=0.8, largest=60)
     (played,) = outcome.rounds
     assert played.faults == []
     assert len(played.kills) >= 0.8 * wanted
