@@ -25,6 +25,7 @@ from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication
 from pik.memory.system import InlineOffload
+from pik.planning.replay.plan import Measure
 from pik.planning.replay.spec import ReplaySpec
 from pik.ports.index import Reservation
 from pik.ports.objects import StoredObject
@@ -100,8 +101,8 @@ async def stored(
 
 def expected(
     kept: list[tuple[Instant, str, Row]], what: ReplaySpec, on_read: bool
-) -> tuple[list[tuple[str, int]], set[str]]:
-    """The slice's places in order, and its stale entities, by the rules alone."""
+) -> tuple[list[tuple[str, int]], set[str], Measure]:
+    """The slice's places in order, its stale entities and what is counted of it, by the rules alone."""
     firsts: dict[str, tuple[Instant, str, Row]] = {}
     for each in sorted(kept, key=lambda k: (k[0], k[1], k[2].row)):
         if on_read or each[2].outcome is Outcome.ACCEPTED:
@@ -139,7 +140,19 @@ def expected(
         for e in firsts.values()
         if e[2].arrival.entity_id in newest and moment(e) > newest[e[2].arrival.entity_id]
     }
-    return [(segment, row.row) for _, segment, row in chosen], stale
+    sizes = [len(row.arrival.data) for _, _, row in chosen]
+    times = [row.arrival.event_time.text for _, _, row in chosen]
+    ids = {row.arrival.event_id for _, _, row in chosen}
+    counted = Measure(
+        matched=len(chosen),
+        bytes=sum(sizes),
+        first_event_time=min(times, default=None),
+        last_event_time=max(times, default=None),
+        repeats=sum(wanted(e) and repeats(e) and e[2].arrival.event_id in ids for e in kept),
+        stale=len(stale),
+        largest=max(sizes, default=0),
+    )
+    return [(segment, row.row) for _, segment, row in chosen], stale, counted
 
 
 async def selected(made: World, what: ReplaySpec) -> list[list[tuple[str, int]]]:
@@ -168,7 +181,7 @@ def test_the_slice_is_what_the_rules_say(
         with TemporaryDirectory() as directory:
             made, kept = await stored(Path(directory), deduplication, segments)
             on_read = deduplication is Deduplication.ON_READ
-            places, stale = expected(kept, what, on_read)
+            places, stale, counted = expected(kept, what, on_read)
             entities = {(s, r.row): r.arrival.entity_id for _, s, r in kept}
             found = await selected(made, what)
             for shard, mine in enumerate(found):
@@ -177,6 +190,9 @@ def test_the_slice_is_what_the_rules_say(
             snapshot = await take_snapshot(made.stream, now=made.clock.now())
             measured = await selector.measure(what, snapshot.segments)
             assert set(measured.stale_entities) == stale
+            if what.duplicates == "All" or (what.entities is not None and not on_read):  # not counted
+                counted = msgspec.structs.replace(counted, repeats=None)
+            assert measured.measure == counted
 
     asyncio.run(check())
 

@@ -25,6 +25,7 @@ _SQL_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
 }
 _COLUMNS = ", ".join(SCHEMA.names)
+_SEGMENT = "parse_filename(filename, true)"
 
 
 def connect(memory: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -61,31 +62,36 @@ def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None
     con.execute("SET allowed_paths = ?", [paths])
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
-    if not paths:
+    ordered = _in_order(con, paths)
+    if not ordered:
         nothing = ", ".join(f"NULL::{_SQL_TYPES[field.type]} AS {field.name}" for field in SCHEMA)
         con.execute(
             f"CREATE VIEW arrivals AS SELECT {nothing}, NULL::VARCHAR AS segment, NULL::BIGINT AS arrival"
             " WHERE false"
         )
         return
-    scan = f"read_parquet([{', '.join(map(_literal, paths))}], filename = true)"
-    con.execute(
-        f"""
-        CREATE TABLE segment_files AS
-        SELECT filename, segment, row_number() OVER (ORDER BY ingest_time, segment) AS position
-        FROM (
-            SELECT filename, parse_filename(filename, true) AS segment, min(ingest_time) AS ingest_time
-            FROM {scan} GROUP BY filename
-        )
-        """  # noqa: S608 - the paths are quoted
-    )
     con.execute(
         f"""
         CREATE VIEW arrivals AS
-        SELECT {_COLUMNS}, segment, position * 4294967296 + row AS arrival
-        FROM {scan} JOIN segment_files USING (filename)
+        SELECT {_COLUMNS}, {_SEGMENT} AS segment, file_index::BIGINT * 4294967296 + row AS arrival
+        FROM {_scan(ordered)}
         """  # noqa: S608 - the paths are quoted
     )
+
+
+def _in_order(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> list[str]:
+    """Those of the files that have rows, by (ingest time, segment)."""
+    if not paths:
+        return []
+    found = con.execute(
+        f"SELECT filename FROM {_scan(paths)} GROUP BY filename ORDER BY min(ingest_time), {_SEGMENT}"  # noqa: S608
+    )
+    return [path for (path,) in found.fetchall()]
+
+
+def _scan(paths: Sequence[str]) -> str:
+    """DuckDB counts the files as `file_index`, from 0 on, as they are listed here."""
+    return f"read_parquet([{', '.join(map(_literal, paths))}], filename = true)"
 
 
 def open_events(con: duckdb.DuckDBPyConnection, deduplication: Deduplication) -> None:
@@ -93,20 +99,36 @@ def open_events(con: duckdb.DuckDBPyConnection, deduplication: Deduplication) ->
 
     OnWrite: the ACCEPTED rows. OnRead: of each event id the first RECORDED or REPLAYED arrival among all of
     `arrivals`, decided once, over ids and places alone; a condition on the view is applied afterwards (a
-    conflicting arrival may carry another event time, so a window must not come before).
+    conflicting arrival may carry another event time, so a window must not come before). All others are in
+    the table `later_arrivals`: `arrival`, and `same` where the fingerprint is the event's.
     """
     if deduplication is Deduplication.ON_WRITE:
         con.execute("CREATE VIEW events AS SELECT * FROM arrivals WHERE outcome = 'ACCEPTED'")
         return
+    may_be = "outcome IN ('RECORDED', 'REPLAYED')"
+    # few ids come twice, and a number of 8 bytes finds out which may: all that is kept is of those
     con.execute(
-        """
-        CREATE TABLE first_arrivals AS
-        SELECT min(arrival) AS arrival FROM arrivals
-        WHERE outcome IN ('RECORDED', 'REPLAYED') GROUP BY event_id
-        """
+        f"""
+        CREATE TABLE repeated AS
+        SELECT hash(event_id) AS id FROM arrivals WHERE {may_be} GROUP BY id HAVING count(*) > 1
+        """  # noqa: S608 - constants
     )
     con.execute(
-        "CREATE VIEW events AS SELECT arrivals.* FROM arrivals SEMI JOIN first_arrivals USING (arrival)"
+        f"""
+        CREATE TABLE later_arrivals AS
+        SELECT arrival, same FROM (
+            SELECT arrival, row_number() OVER seen AS turn, fingerprint = first(fingerprint) OVER seen AS same
+            FROM arrivals WHERE {may_be} AND hash(event_id) IN (SELECT id FROM repeated)
+            WINDOW seen AS (PARTITION BY event_id ORDER BY arrival)
+        ) WHERE turn > 1
+        """  # noqa: S608 - constants
+    )
+    con.execute("DROP TABLE repeated")
+    con.execute(
+        f"""
+        CREATE VIEW events AS
+        SELECT arrivals.* FROM arrivals ANTI JOIN later_arrivals USING (arrival) WHERE {may_be}
+        """  # noqa: S608 - constants
     )
 
 

@@ -23,12 +23,22 @@ from pik.planning.replay.plan import (
     Measure,
     ReplayPlan,
     holds_repeats,
+    may_be_stale,
     may_hold,
     may_hold_newer,
     maybe_events,
     segments_to_read,
 )
-from pik.planning.replay.select_sql import COUNT, STALE, Query, repeats_query, shard_query, slice_table
+from pik.planning.replay.select_sql import (
+    COUNT,
+    STALE,
+    Query,
+    is_plain,
+    repeats_query,
+    shard_query,
+    slice_table,
+    tally,
+)
 from pik.planning.replay.spec import ReplaySpec
 from pik.ports.selection import Measured
 
@@ -56,6 +66,8 @@ class DuckDBSelector:
         self._memory = memory
         self._tail = tail
         self._on_read = stream.deduplication is Deduplication.ON_READ
+        # whether a repeat's event can be relied upon to be there: what expires is first the event, then that
+        self._whole = self._on_read or stream.retention_days is None
 
     async def measure(self, spec: ReplaySpec, segments: Sequence[SegmentEntry]) -> Measured:
         condition = None if spec.where is None else self._condition(spec.where)
@@ -69,7 +81,10 @@ class DuckDBSelector:
             read = {entry.segment for entry in reads}
             opened = [e for e in segments if e.segment in read or self._counts(spec, e)]
         files = await self._stream.files.fetch(opened)
-        measure, stale = await self._stream.offload(self._count, spec, condition, files, by_index)
+        stale_too = may_be_stale(spec, condition, segments)
+        measure, stale = await self._stream.offload(
+            self._count, spec, condition, files, by_index=by_index, stale_too=stale_too
+        )
         return Measured(measure, tuple(reads), stale)
 
     async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[pa.RecordBatch]:
@@ -118,27 +133,27 @@ class DuckDBSelector:
         return may_hold_newer(spec, entry) or holds_repeats(spec, entry)
 
     def _count(
-        self, spec: ReplaySpec, condition: str | None, files: Sequence[Path], by_index: bool
+        self,
+        spec: ReplaySpec,
+        condition: str | None,
+        files: Sequence[Path],
+        *,
+        by_index: bool,
+        stale_too: bool,
     ) -> tuple[Measure, tuple[str, ...]]:
         with closing(connect(self._memory)) as con:
             open_arrivals(con, files)
             open_events(con, self._stream.deduplication)
+            if not stale_too and self._whole and is_plain(spec, condition):
+                [tallied] = _run(con, tally(spec, on_read=self._on_read))
+                return _measure(tallied[:-1], repeats=None if by_index else tallied[-1], stale=0), ()
             _run(con, slice_table(spec, condition, on_read=self._on_read))
-            matched, size, largest, first, last = _run(con, Query(COUNT, []))[0]
-            stale = tuple(entity for (entity,) in _run(con, Query(STALE, [])))
+            [counted] = _run(con, Query(COUNT, []))
+            stale = tuple(entity for (entity,) in _run(con, Query(STALE, []))) if stale_too else ()
             repeats = None
             if not by_index and spec.duplicates is Duplicates.FIRST:
-                repeats = _run(con, repeats_query(spec, on_read=self._on_read))[0][0]
-        measure = Measure(
-            matched=matched,
-            bytes=size,
-            first_event_time=None if first is None else format_micros(first),
-            last_event_time=None if last is None else format_micros(last),
-            repeats=repeats,
-            stale=len(stale),
-            largest=largest,
-        )
-        return measure, stale
+                [(repeats,)] = _run(con, repeats_query(spec, on_read=self._on_read))
+            return _measure(counted, repeats=repeats, stale=len(stale)), stale
 
     def _open(
         self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], query: Query, rows: int
@@ -157,6 +172,20 @@ def _run(con: duckdb.DuckDBPyConnection, query: Query) -> list[tuple[Any, ...]]:
     except duckdb.Error as error:
         raise _refused(error) from error
     return rows
+
+
+def _measure(counted: Sequence[Any], *, repeats: int | None, stale: int) -> Measure:
+    """From the columns of select_sql's COUNT, and what was counted besides."""
+    matched, size, largest, first, last = counted
+    return Measure(
+        matched=matched,
+        bytes=size,
+        first_event_time=None if first is None else format_micros(first),
+        last_event_time=None if last is None else format_micros(last),
+        repeats=repeats,
+        stale=stale,
+        largest=largest,
+    )
 
 
 def _next_piece(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:

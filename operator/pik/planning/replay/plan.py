@@ -120,6 +120,16 @@ def may_hold_newer(spec: ReplaySpec, entry: SegmentEntry) -> bool:
     return spec.time_field is TimeField.INGEST_TIME or entry.event_time.last >= spec.window.start
 
 
+def may_be_stale(spec: ReplaySpec, condition: str | None, segments: Sequence[SegmentEntry]) -> bool:
+    """Whether an entity of the slice can have a newer event outside it, by the manifest: one after the
+    window, unless something else leaves events out."""
+    if spec.time_field is TimeField.INGEST_TIME or condition is not None or spec.limit is not None:
+        return True
+    if spec.sources is not None or spec.event_types is not None:
+        return True
+    return any(e.event_time is not None and e.event_time.last >= spec.window.end for e in segments)
+
+
 def maybe_events(entry: SegmentEntry) -> int:
     """Rows that are events, or may be by the first-arrival rule."""
     return entry.events + entry.outcomes.get(Outcome.REPLAYED, 0)

@@ -77,12 +77,45 @@ COUNT = """
 """
 
 STALE = f"""
-    WITH newest AS (SELECT entity_id, max({_MOMENT}) AS moment FROM slice GROUP BY entity_id)
-    SELECT DISTINCT entity_id FROM events JOIN newest USING (entity_id)
+    SELECT DISTINCT entity_id FROM events
+    JOIN (SELECT entity_id, max({_MOMENT}) AS moment FROM slice GROUP BY entity_id) USING (entity_id)
     WHERE event_time >= (SELECT min(event_time) FROM slice) AND {_MOMENT} > moment
     ORDER BY entity_id
 """
 """Entities with an event newer than their newest of the slice; that event cannot be in the slice itself."""
+
+
+def tally(spec: ReplaySpec, *, on_read: bool) -> Query:
+    """COUNT and the repeats of a slice that `is_plain`, in one pass and without a table."""
+    wanted = _wanted(spec)
+    if on_read:
+        source = "arrivals LEFT JOIN later_arrivals USING (arrival)"
+        event, repeat = "same IS NULL", "same AND outcome = 'RECORDED'"
+        outcomes = "'RECORDED', 'REPLAYED'"
+    else:
+        source, event, repeat = "arrivals", "outcome = 'ACCEPTED'", "outcome = 'DUPLICATE'"
+        outcomes = "'ACCEPTED', 'DUPLICATE'"
+    return Query(
+        f"""
+        SELECT count(*) FILTER ({event}), coalesce(sum(strlen(data)) FILTER ({event}), 0)::BIGINT,
+            coalesce(max(strlen(data)) FILTER ({event}), 0)::BIGINT,
+            epoch_us(min(event_time) FILTER ({event})), epoch_us(max(event_time) FILTER ({event})),
+            count(*) FILTER ({repeat})
+        FROM {source} WHERE outcome IN ({outcomes}) AND {wanted.sql}
+        """,
+        wanted.parameters,
+    )
+
+
+def is_plain(spec: ReplaySpec, condition: str | None) -> bool:
+    """Whether an arrival is of the slice by what its fingerprint covers alone: a repeat then is where its
+    event is."""
+    return (
+        condition is None
+        and spec.limit is None
+        and spec.time_field is TimeField.EVENT_TIME
+        and spec.duplicates is Duplicates.FIRST
+    )
 
 
 def repeats_query(spec: ReplaySpec, *, on_read: bool) -> Query:
@@ -100,9 +133,8 @@ def _repeats(wanted: Query, *, on_read: bool) -> Query:
     # arrival is no repeat (law 10)
     return Query(
         f"""
-        SELECT a.* FROM (SELECT * FROM arrivals WHERE outcome = 'RECORDED' AND {wanted.sql}) a
-        JOIN (SELECT event_id, fingerprint, arrival FROM events) e
-        ON a.event_id = e.event_id AND a.fingerprint = e.fingerprint AND a.arrival > e.arrival
+        SELECT arrivals.* FROM arrivals JOIN later_arrivals USING (arrival)
+        WHERE same AND outcome = 'RECORDED' AND {wanted.sql}
         """,
         wanted.parameters,
     )
