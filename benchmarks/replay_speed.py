@@ -35,7 +35,7 @@ from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
 from pik.execution.replay.runs import begin_run
 from pik.execution.replay.settings import ShardSettings
-from pik.execution.replay.shard import Tools, Unobserved
+from pik.execution.replay.tools import Tools, Unobserved
 from pik.execution.stream import Deduplication, Stream
 from pik.planning.expressions import parse_condition
 from pik.planning.replay.batches import TargetOrder

@@ -34,8 +34,9 @@ from pik.memory.objects import MemoryObjectStore
 from pik.memory.provisioning import MemoryAccount, MemoryProvisioner
 from pik.memory.sink import DELIVERED, Answer, MemorySink, MemoryTarget, accept
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
+from pik.planning.replay.messages import Message
 from pik.planning.replay.spec import TargetAddress
-from pik.ports.sinks import Delivery, Message
+from pik.ports.sinks import Delivery
 from pik.ports.system import Entropy
 
 START = parse_instant("2026-03-01T12:00:00Z")

@@ -28,8 +28,9 @@ from pik.domain.errors import (
     WorkerFailed,
 )
 from pik.memory.sink import DELIVERED
+from pik.planning.replay.messages import Message
 from pik.planning.storage import ObservedBucket
-from pik.ports.sinks import Delivery, Disposition, Message
+from pik.ports.sinks import Delivery, Disposition
 
 Scenario = Callable[[Cluster], Awaitable[None]]
 RUN = JOB + "  mode: Run\n"

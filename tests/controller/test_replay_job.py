@@ -14,7 +14,8 @@ from pik.controller.objects import ObjectKey
 from pik.domain.errors import Denied, TargetForbidden, Unavailable
 from pik.domain.intake import IntakeRules, Said, assemble
 from pik.memory.sink import DELIVERED, accept
-from pik.ports.sinks import Delivery, Disposition, Message
+from pik.planning.replay.messages import Message
+from pik.ports.sinks import Delivery, Disposition
 
 RUN = JOB + "  mode: Run\n"
 

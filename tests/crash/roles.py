@@ -43,8 +43,8 @@ from pik.execution.ownership import Claimant, claim
 from pik.execution.parquet import ParquetCodec
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.reindex import reindex
+from pik.execution.replay.conclusion import conclude_shards
 from pik.execution.replay.dry_run import dry_run
-from pik.execution.replay.run import conclude_shards
 from pik.execution.replay.runs import begin_run, read_record
 from pik.execution.seals import seal_segments
 from pik.execution.segment_cache import SegmentCache

@@ -26,10 +26,10 @@ from pik.execution.aggregate.answers import (
 )
 from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import read_answer
+from pik.execution.replay.conclusion import conclude_shards
 from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.ledger import read_ledger, read_shards, reconcile_run
 from pik.execution.replay.marks import read_marks
-from pik.execution.replay.run import conclude_shards
 from pik.execution.replay.runs import read_shard_end
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan

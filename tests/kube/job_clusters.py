@@ -24,7 +24,7 @@ from pik.execution.replay.marks import Marker
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_one
 from pik.execution.replay.settings import ShardSettings
-from pik.execution.replay.shard import Tools
+from pik.execution.replay.tools import Tools
 from pik.execution.stream import Stream
 from pik.planning.replay.records import ChunkHead, EndState
 

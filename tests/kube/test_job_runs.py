@@ -22,8 +22,9 @@ from pik.controller.replay_runs import InProcessRuns
 from pik.domain.errors import Unavailable
 from pik.execution.replay.ledger import ShardProgress
 from pik.memory.sink import DELIVERED
+from pik.planning.replay.messages import Message
 from pik.planning.replay.records import Totals
-from pik.ports.sinks import Delivery, Disposition, Message
+from pik.ports.sinks import Delivery, Disposition
 
 RUN = JOB + "  mode: Run\n"
 

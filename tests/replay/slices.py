@@ -16,16 +16,17 @@ from pik.execution.replay.dry_run import dry_run
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.runs import begin_run
 from pik.execution.replay.settings import ShardSettings
-from pik.execution.replay.shard import Tools, Unobserved
+from pik.execution.replay.tools import Tools, Unobserved
 from pik.execution.stream import Stream
 from pik.memory.sink import MemorySink
 from pik.planning.envelope import cloud_events
 from pik.planning.replay.events import EVENTS
+from pik.planning.replay.messages import Messages
 from pik.planning.replay.pace import EffectivePace
 from pik.planning.replay.plan import Measure, ReplayPlan
 from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
 from pik.ports.selection import Measured, Selector
-from pik.ports.sinks import Messages, Sink
+from pik.ports.sinks import Sink
 from reading.streams import START, after
 
 HTTP = {"type": "HTTP", "http": {"url": "https://example.test/hook"}}

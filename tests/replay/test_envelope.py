@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pik.domain.decode import decode_cloud_event
 from pik.domain.identity import event_id
 from pik.domain.intake import Decoded, IntakeRules
-from pik.planning.envelope import cloud_events, delivery_key, delivery_keys
+from pik.planning.delivery_key import delivery_key
+from pik.planning.envelope import cloud_events, delivery_keys
 from pik.planning.json_columns import joined
 from replay.slices import ReplayEvent, columns, event
 

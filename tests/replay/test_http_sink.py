@@ -23,7 +23,8 @@ from pik.planning.replay.addresses import (
     forbidden_host,
     forbidden_networks,
 )
-from pik.ports.sinks import Batch, Delivery, Disposition, Messages
+from pik.planning.replay.messages import Messages
+from pik.ports.sinks import Batch, Delivery, Disposition
 from pik.sinks.guard import GuardedBackend
 from pik.sinks.http import HTTPSink, HTTPTimeouts, retry_after
 from reading.streams import START

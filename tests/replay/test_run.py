@@ -30,10 +30,11 @@ from pik.memory.index import MemoryIndex
 from pik.memory.objects import MemoryObjectStore
 from pik.memory.sink import DELIVERED, MemorySink, MemoryTarget
 from pik.planning.replay.batches import TargetOrder
+from pik.planning.replay.messages import Message
 from pik.planning.replay.pace import EffectivePace
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import ChunkHead, End, EndState, LedgerEntry, Repeats, Result
-from pik.ports.sinks import Delivery, Disposition, Message, SinkTraits
+from pik.ports.sinks import Delivery, Disposition, SinkTraits
 from reading.streams import World, world
 from replay.slices import ListSelector, ReplayEvent, begin, event, run_of, spec, tools
 

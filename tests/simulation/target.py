@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pik.domain.errors import LeaseLost, PikError, Unavailable
-from pik.execution.replay.shard import Unobserved
+from pik.execution.replay.tools import Unobserved
 from pik.planning.replay.batches import TargetOrder
-from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
+from pik.planning.replay.messages import Message
+from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from simulation.world import Process, World
 
 TRAITS = (

@@ -17,12 +17,14 @@ from botocore.exceptions import ClientError
 from pik.aws.errors import call, code, is_code, of_code
 from pik.domain.errors import Denied, PikError, Refused, Throttled, Unavailable
 from pik.planning.replay.batches import TargetOrder
-from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
+from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from pik.ports.system import Offload
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef, SendMessageBatchRequestEntryTypeDef
+
+    from pik.planning.replay.messages import Message
 
 FIFO_MEMORY = 300.0
 """Seconds for which a FIFO queue drops repeats of a MessageDeduplicationId."""

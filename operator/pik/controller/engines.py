@@ -14,8 +14,10 @@ from pik.domain.instants import Instant
 from pik.domain.segments import SegmentHead
 from pik.execution.aggregate.answers import DifferenceRecord
 from pik.execution.aggregate.records import Answer
+from pik.execution.replay.tools import Tools
 from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
+from pik.planning.replay.records import End
 from pik.ports.objects import ObjectStore
 from pik.ports.selection import Selector
 from pik.ports.sinks import Sink
@@ -42,6 +44,13 @@ def selector_of(stream: Stream, memory: str | None) -> Selector:
     from pik.planning.expressions import guarded, parse_condition
 
     return DuckDBSelector(stream, lambda condition: guarded(parse_condition(condition)), memory)
+
+
+async def run_replay(stream: Stream, run_id: str, tools: Tools, parallelism: int) -> End | None:
+    """`execution.replay.run.run_replay`."""
+    from pik.execution.replay.run import run_replay as run_all_shards
+
+    return await run_all_shards(stream, run_id, tools, parallelism)
 
 
 def check_definition(definition: Definition) -> None:

@@ -11,16 +11,15 @@ from pik.api.replay_job import ReplayJob
 from pik.api.targets import TargetType
 from pik.controller.background import Background
 from pik.controller.cloud import Cloud
-from pik.controller.engines import selector_of
+from pik.controller.engines import run_replay, selector_of
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Waiting
 from pik.controller.runs import Run, Standing
 from pik.domain.errors import PikError
 from pik.execution.replay.ledger import Progress, read_progress
 from pik.execution.replay.pacing import Pacer
-from pik.execution.replay.run import run_replay
 from pik.execution.replay.settings import ShardSettings
-from pik.execution.replay.shard import Tools
+from pik.execution.replay.tools import Tools
 from pik.planning.replay.policy import Refusal
 from pik.planning.replay.records import ChunkHead, End
 from pik.planning.replay.spec import TargetAddress

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pik.memory.hooks import Hook, unhooked
 from pik.planning.replay.batches import TargetOrder
-from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
+from pik.planning.replay.messages import Message
+from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 
 Answer = Callable[[Message], Awaitable[Delivery]]
 

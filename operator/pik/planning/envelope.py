@@ -14,13 +14,13 @@ The payload is spliced in as it is and never read, so that capture → replay �
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pik.planning.delivery_key import copy_mark
 from pik.planning.json_columns import Part, joined, quoted
 from pik.planning.replay.events import has_repeats
 
@@ -61,25 +61,14 @@ def cloud_events(events: pa.RecordBatch, run_id: str, stream_id: str) -> pa.Stri
     )
 
 
-def delivery_key(event_id: str, run_id: str, copy: str = "") -> str:
-    """What a target can tell repeats of a message by: the same whenever this run sends this event, another in
-    every other run. `copy`: where a repeat of the event lies, for runs that send those too. At most 98
-    characters of a–z, 0–9 and dots (an SQS MessageDeduplicationId takes 128)."""
-    return f"{event_id}.{run_id[:16]}{_copy_mark(copy)}"
-
-
 def delivery_keys(events: pa.RecordBatch, run_id: str) -> tuple[Part, ...]:
-    """`delivery_key` of each, in parts to be joined."""
+    """`planning.delivery_key` of each, in parts to be joined."""
     keys = (events.column("event_id"), f".{run_id[:16]}")
     if not has_repeats(events):
         return keys
     places = zip(*(events.column(name).to_pylist() for name in ("segment", "row", "repeat")), strict=True)
-    marks = (_copy_mark(f"{segment}/{row}" if repeat else "") for segment, row, repeat in places)
+    marks = (copy_mark(f"{segment}/{row}" if repeat else "") for segment, row, repeat in places)
     return (*keys, pa.array(marks, pa.string()))
-
-
-def _copy_mark(copy: str) -> str:
-    return f".{sha256(copy.encode()).hexdigest()[:16]}" if copy else ""
 
 
 class _Further(NamedTuple):

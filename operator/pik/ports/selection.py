@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-import pyarrow as pa
 
 from pik.domain.segments import SegmentEntry
 from pik.planning.replay.plan import Measure, ReplayPlan
 from pik.planning.replay.spec import ReplaySpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Measured(msgspec.Struct, frozen=True):

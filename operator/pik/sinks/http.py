@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import httpcore
 import msgspec
@@ -15,9 +16,12 @@ import msgspec
 from pik.domain.instants import instant_of
 from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.batches import TargetOrder
-from pik.ports.sinks import Batch, Delivery, Disposition, Message, SinkTraits
+from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from pik.ports.system import Clock
 from pik.sinks.guard import GuardedBackend, Resolve, resolve
+
+if TYPE_CHECKING:
+    from pik.planning.replay.messages import Message
 
 _RETRYABLE = frozenset(
     {

@@ -19,8 +19,9 @@ from pik.api.targets import S3Format
 from pik.domain.errors import AlreadyExists, NoSuchBucket, Refused, Unavailable
 from pik.planning.json_columns import joined, lines
 from pik.planning.replay.batches import TargetOrder
+from pik.planning.replay.messages import Messages
 from pik.ports.objects import ObjectStore
-from pik.ports.sinks import Batch, Delivery, Disposition, Messages, SinkTraits
+from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from pik.ports.system import Offload
 
 _TIME = pa.timestamp("us", tz="UTC")

@@ -17,9 +17,9 @@ from pik.controller.objects import ObjectKey
 from pik.controller.outcome import EventType, ObjectEvent, Stalled, Waiting
 from pik.controller.runs import Run, Standing
 from pik.domain.errors import NoSuchTable
+from pik.execution.replay.conclusion import conclude_shards
 from pik.execution.replay.ledger import Progress, ShardProgress, read_progress, read_shards, whole
 from pik.execution.replay.marks import read_marks
-from pik.execution.replay.run import conclude_shards
 from pik.planning.replay.policy import Refusal
 from pik.ports.system import Clock
 

@@ -43,7 +43,8 @@ from pik.execution.parquet import ParquetCodec
 from pik.execution.replay.marks import Marker
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_one
-from pik.execution.replay.shard import Tools, planned
+from pik.execution.replay.runs import planned
+from pik.execution.replay.tools import Tools
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Stream
 from pik.planning.replay.addresses import ForbiddenNetwork, ForbiddenNetworks

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from pik.planning.envelope import cloud_events
 from pik.planning.replay.events import EVENTS
+from pik.planning.replay.messages import Messages
 from pik.planning.replay.plan import ReplayPlan
-from pik.ports.sinks import Messages
 from pik.ports.system import Offload
 
 

@@ -18,9 +18,10 @@ from pik.execution.replay.lease import Lease
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.settings import ShardSettings
 from pik.planning.replay.batches import TargetOrder, batches, waves
+from pik.planning.replay.messages import Messages
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import Failure, Result, Totals
-from pik.ports.sinks import Batch, Delivery, Messages, Sink
+from pik.ports.sinks import Batch, Delivery, Sink
 from pik.ports.system import Clock, Entropy
 
 

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from pik.planning.replay.events import payload_bytes
 from pik.planning.replay.ledger_lines import Fate, ledger_lines
+from pik.planning.replay.messages import Messages
 from pik.planning.replay.records import MAX_FAILURES, Failure, Result, Totals
-from pik.ports.sinks import Delivery, Disposition, Messages
+from pik.ports.sinks import Delivery, Disposition
 
 _RESULTS = {Disposition.DELIVERED: Result.SENT, Disposition.REFUSED: Result.FAILED}
 

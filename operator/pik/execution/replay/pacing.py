@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from pik.planning.replay.pace import EffectivePace
 from pik.ports.system import Clock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SECOND = 1_000_000  # in microseconds
 _SPEED_SECONDS = 1.0  # at a speed, events that are due within this go together, none of them early
@@ -46,7 +47,7 @@ class Pacer:
         if self._anchor is None:
             self._anchor = (now, event_times[0].as_py())
         wall, event = self._anchor
-        due: float = wall + (pc.max(event_times).as_py() - event) / self._pace.speed
+        due: float = wall + (max(event_times.to_pylist()) - event) / self._pace.speed
         return max(0.0, (due - now) / _SECOND)
 
     @property

@@ -1,29 +1,24 @@
-"""A run's shards, side by side in one process or each in one of its own, and the run's end."""
+"""A run's shards, side by side in one process or each in one of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from functools import partial
 
 import msgspec
 
-from pik.api.conditions import Reason
-from pik.domain.errors import Incomplete, LeaseLost, NoSuchTable, TargetUnavailable, Unavailable
-from pik.execution.concurrency import all_of
-from pik.execution.replay.checkpoint import read_checkpoint
-from pik.execution.replay.runs import create_once, read_end, read_shard_end, run_keys
-from pik.execution.replay.shard import Tools, planned, run_shard
+from pik.domain.errors import LeaseLost, NoSuchTable, TargetUnavailable, Unavailable
+from pik.execution.replay.conclusion import conclude, failed_end
+from pik.execution.replay.runs import planned, read_end
+from pik.execution.replay.shard import run_shard
+from pik.execution.replay.tools import Tools
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan
-from pik.planning.replay.records import MAX_FAILURES, End, EndState, Totals
-from pik.planning.replay.spec import order_caveat
+from pik.planning.replay.records import End, EndState
 
 _FIRST_PAUSE = 1.0  # seconds before a failed shard is tried again; each further pause doubles
 _LONGEST_PAUSE = 60.0
 _LOOK_UP = 1.0  # seconds between two looks at whether to halt
 _AWAY = 8  # failures in a row of what a shard works with
-_AT_ONCE = 16  # readings of one conclusion under way
 
 
 async def run_replay(stream: Stream, run_id: str, tools: Tools, parallelism: int) -> End | None:
@@ -76,48 +71,6 @@ async def run_one(stream: Stream, run_id: str, shard: int, tools: Tools) -> End 
     return None
 
 
-async def conclude_shards(stream: Stream, run_id: str, given_up: Mapping[int, str]) -> End | None:
-    """The end of a run whose shards had workers of their own, none of which is at work any more: found, or
-    recorded now. `given_up`: shards that are not tried again, and why. None: there is no end yet, since no
-    shard has failed and not all have ended.
-
-    Raises `Incomplete` as `conclude` does.
-    """
-    if (done := await read_end(stream, run_id)) is not None:
-        return done
-    plan = await planned(stream, run_id)
-    readings = [partial(read_shard_end, stream, run_id, shard) for shard in range(plan.spec.shards)]
-    ends = await all_of(readings, _AT_ONCE)
-    known = [end for end in ends if end is not None]
-    known += [
-        await _given_up(stream, run_id, shard, given_up[shard])
-        for shard in sorted(given_up)
-        if ends[shard] is None
-    ]
-    failed = next((end for end in known if end.state is EndState.FAILED), None)
-    if failed is None and len(known) < plan.spec.shards:
-        return None
-    return await conclude(stream, plan, known, failed)
-
-
-async def conclude(stream: Stream, plan: ReplayPlan, shards: list[End], failed: End | None) -> End:
-    """The run's end from its shards'. Raises `Incomplete` where a run without failure did not account for
-    every event of its plan."""
-    totals = sum((end.totals for end in shards), Totals())
-    failures = tuple(failure for end in shards for failure in end.failures)[:MAX_FAILURES]
-    if failed is None and totals.settled != plan.measure.matched:
-        raise Incomplete(
-            f"the shards accounted for {totals.settled} events; the plan has {plan.measure.matched}"
-        )
-    reason = Reason.SUCCEEDED_WITH_FAILURES if totals.failed or totals.held else Reason.SUCCEEDED
-    now = stream.clock.now().text
-    end = End(EndState.SUCCEEDED, reason, order_caveat(plan.spec) or "", now, totals, failures)
-    if failed is not None:
-        end = End(EndState.FAILED, failed.reason, failed.message, now, totals, failures)
-    found = await create_once(stream, run_keys(stream, plan.run_id).end, msgspec.json.encode(end))
-    return end if found is None else msgspec.json.decode(found, type=End)
-
-
 class _Run:
     def __init__(self, stream: Stream, plan: ReplayPlan, tools: Tools) -> None:
         self._stream = stream
@@ -155,16 +108,10 @@ class _Run:
                 failures += 1
                 if failures > self._plan.spec.retries_per_shard:
                     message = f"shard {shard} failed {failures} times, at last: {error}"
-                    return await _given_up(self._stream, self._plan.run_id, shard, message)
+                    return await failed_end(self._stream, self._plan.run_id, shard, message)
                 wait = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1))
                 await _pause(self._stream, self._tools, wait)
         return None
-
-
-async def _given_up(stream: Stream, run_id: str, shard: int, message: str) -> End:
-    at = await read_checkpoint(stream, run_id, shard)
-    now = stream.clock.now().text
-    return End(EndState.FAILED, Reason.RETRIES_EXHAUSTED, message, now, at.totals, at.failures)
 
 
 async def _pause(stream: Stream, tools: Tools, seconds: float) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pik.domain.errors import AlreadyExists, NoSuchObject, RunKeyConflict, Tampered
+from pik.domain.errors import AlreadyExists, Incomplete, NoSuchObject, RunKeyConflict, Tampered
 from pik.execution.documents import document
 from pik.execution.ownership import check_epoch
 from pik.execution.retrying import Patience, until_answered
@@ -60,6 +60,17 @@ async def read_plan(stream: Stream, run_id: str, plan_hash: str) -> ReplayPlan |
     plan = await _read(stream, run_keys(stream, run_id).plan(plan_hash), ReplayPlan)
     if plan is not None and (plan.hash != plan_hash or plan.run_id != run_id or not verify_plan(plan)):
         raise Tampered(f"the plan {plan_hash} of run {run_id} is not what its hash was made of")
+    return plan
+
+
+async def planned(stream: Stream, run_id: str) -> ReplayPlan:
+    """The plan that the run's record names. Raises `Incomplete` where there is no record or no plan."""
+    record = await read_record(stream, run_id)
+    if record is None:
+        raise Incomplete(f"there is no record of run {run_id}")
+    plan = await read_plan(stream, run_id, record.plan_hash)
+    if plan is None:
+        raise Incomplete(f"the plan {record.plan_hash} of run {run_id} is gone")
     return plan
 
 

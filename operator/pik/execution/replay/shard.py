@@ -6,9 +6,7 @@ if its worker died in it, and two workers cannot both go on (design: Run protoco
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import Protocol
 
 import msgspec
 import pyarrow as pa
@@ -23,21 +21,20 @@ from pik.execution.replay.ahead import Ahead
 from pik.execution.replay.checkpoint import Checkpoint, read_checkpoint
 from pik.execution.replay.courier import Courier, Delivered
 from pik.execution.replay.lease import Lease
-from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.runs import (
     PATIENCE,
     create_once,
+    planned,
     read_end,
-    read_plan,
-    read_record,
     read_shard_end,
     run_keys,
 )
-from pik.execution.replay.settings import ShardSettings
+from pik.execution.replay.tools import Tools
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.batches import next_chunk
 from pik.planning.replay.events import fitting
+from pik.planning.replay.messages import Messages
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import (
     MAX_FAILURES,
@@ -48,45 +45,11 @@ from pik.planning.replay.records import (
     Repeats,
     encode_outcome,
 )
-from pik.ports.selection import Selector
-from pik.ports.sinks import Messages, Sink
 
 CHUNK_BYTES = 64 * 2**20
 """Of payloads in one chunk, at most, unless one event has more."""
 
 _LOOK_UP = 1.0  # seconds between two looks at whether to halt, while a pace makes the shard wait
-
-
-class Observer(Protocol):
-    """Told what happens, for progress and conditions; it decides nothing."""
-
-    def checkpoint(self, head: ChunkHead) -> None: ...
-
-    def retrying(self, shard: int, error: PikError) -> None: ...
-
-
-class Unobserved:
-    """Nobody looks."""
-
-    def checkpoint(self, head: ChunkHead) -> None: ...
-
-    def retrying(self, shard: int, error: PikError) -> None: ...
-
-
-class Tools(msgspec.Struct, frozen=True):
-    """What a run's shards work with. `holder` names the worker, newly for each start of a process; `halted`
-    is asked between chunks. `lease_holder`: the worker in leases, where that is another name: one that a
-    process started later may take for its own, since nothing else can be at work by then."""
-
-    selector: Selector
-    sink: Sink
-    dead_letter: Sink | None
-    pacer: Pacer
-    holder: str
-    halted: Callable[[], bool]
-    observer: Observer
-    settings: ShardSettings = ShardSettings()
-    lease_holder: str | None = None
 
 
 async def run_shard(stream: Stream, run_id: str, shard: int, tools: Tools) -> End | None:
@@ -110,17 +73,6 @@ async def run_shard(stream: Stream, run_id: str, shard: int, tools: Tools) -> En
     finally:
         with suppress(PikError):  # it expires by itself
             await lease.release()
-
-
-async def planned(stream: Stream, run_id: str) -> ReplayPlan:
-    """The plan that the run's record names. Raises `Incomplete` where there is no record or no plan."""
-    record = await read_record(stream, run_id)
-    if record is None:
-        raise Incomplete(f"there is no record of run {run_id}")
-    plan = await read_plan(stream, run_id, record.plan_hash)
-    if plan is None:
-        raise Incomplete(f"the plan {record.plan_hash} of run {run_id} is gone")
-    return plan
 
 
 class _Shard:

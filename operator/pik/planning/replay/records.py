@@ -18,7 +18,7 @@ from enum import StrEnum
 import msgspec
 
 from pik.api.conditions import Reason
-from pik.planning.envelope import delivery_key
+from pik.planning.delivery_key import delivery_key
 
 MAX_FAILURES = 10
 

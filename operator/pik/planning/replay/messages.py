@@ -1,0 +1,58 @@
+"""Events on their way to a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pik.planning.envelope import delivery_keys
+from pik.planning.json_columns import joined
+
+
+class Message(NamedTuple):
+    """An event on its way. `key` is the same in every try of one run (planning.delivery_key)."""
+
+    key: str
+    body: bytes  # the CloudEvent, as JSON text
+    event_id: str
+    entity_id: str
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Events on their way, as columns of one length; each by itself to those who iterate."""
+
+    run_id: str
+    bodies: pa.BinaryArray  # CloudEvents as JSON text
+    events: pa.RecordBatch  # columns of planning.replay.events
+
+    @cached_property
+    def keys(self) -> pa.StringArray:
+        """Of planning.delivery_key."""
+        return joined(*delivery_keys(self.events, self.run_id))
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    def __iter__(self) -> Iterator[Message]:
+        entities = (self.events.column(name).to_pylist() for name in ("event_id", "entity_id"))
+        columns = (self.keys.to_pylist(), self.bodies.to_pylist(), *entities)
+        return map(Message._make, zip(*columns, strict=True))
+
+    def between(self, start: int, end: int) -> Messages:
+        """Those from position `start` to before `end`, or to the last."""
+        return Messages(
+            self.run_id, self.bodies.slice(start, end - start), self.events.slice(start, end - start)
+        )
+
+    def at(self, positions: Sequence[int]) -> Messages:
+        """Those at these positions, which ascend."""
+        first, last = positions[0], positions[-1]
+        if last - first == len(positions) - 1:
+            return self if len(positions) == len(self) else self.between(first, last + 1)
+        chosen = pa.array(positions, pa.int64())
+        return Messages(self.run_id, self.bodies.take(chosen), self.events.take(chosen))
