@@ -1,8 +1,9 @@
 """How fast a replay reads and sends: `python benchmarks/replay_speed.py [--quick]`.
 
 To a sink that drops everything: the engine's own code over ports in memory, beside DuckDB that selects,
-removes duplicates and orders the same rows of the same files. To SQS: beside a bare loop that sends as many
-messages of the same size by the same client, as many calls at once as is best.
+removes duplicates and orders the same rows of the same files, by the SQL that anybody would write. To SQS and
+over HTTP: beside a bare loop that sends as many messages of the same size by the same client, as many calls
+at once as is best.
 """
 
 from __future__ import annotations
@@ -18,40 +19,43 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpcore
+from measuring.large import MANY_ENTITIES, large, segments
+from measuring.receiver import receiving
 from measuring.report import figure, report
 from measuring.services import emulated
-from measuring.stored import stored
-from measuring.turns import in_turns
+from measuring.turns import best, in_turns
 
 from pik.api.replay_job import ReplayJobSpec
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.sqs_sink import SQSSink
 from pik.aws.system import ThreadOffload
-from pik.execution.reading.relation import connect, open_arrivals, open_events
+from pik.execution.reading.relation import connect, open_arrivals
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.dry_run import dry_run
 from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
 from pik.execution.replay.runs import begin_run
-from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.tools import Tools, Unobserved
 from pik.execution.stream import Deduplication, Stream
 from pik.planning.expressions import parse_condition
 from pik.planning.replay.batches import TargetOrder
+from pik.planning.replay.estimate import BULK_CHUNK
 from pik.planning.replay.pace import EffectivePace
-from pik.planning.replay.select_sql import shard_query
 from pik.planning.replay.spec import replay_spec, run_id
 from pik.ports.sinks import Batch, Delivery, Disposition, Sink, SinkTraits
+from pik.sinks.http import HTTPSink
 
 _DROPPED = Delivery(Disposition.DELIVERED, "")
 _KEYS = itertools.count()
 
 
 class Nothing:
-    """`ports.Sink` that drops what it gets."""
+    """`ports.Sink` that drops what it gets: events with their envelopes, as many at once as an object in S3
+    would hold."""
 
-    traits = SinkTraits(1_000, 1 << 30, 1, TargetOrder.MESSAGE, None)
+    traits = SinkTraits(BULK_CHUNK, 1 << 30, 1, TargetOrder.BATCH, None)
 
     async def send(self, batch: Batch) -> list[Delivery]:
         return [_DROPPED] * len(batch.messages)
@@ -59,7 +63,7 @@ class Nothing:
     async def close(self) -> None: ...
 
 
-def job(limit: int | None = None) -> ReplayJobSpec:
+def job(limit: int | None = None, **fields: object) -> ReplayJobSpec:
     """The whole window."""
     window = {"from": "2023-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}
     more = {} if limit is None else {"limit": limit}
@@ -69,42 +73,76 @@ def job(limit: int | None = None) -> ReplayJobSpec:
             "target": {"type": "HTTP", "http": {"url": "https://example.test/"}},
             "select": {"window": window, **more},
             "order": "EventTime",
+            **fields,
         }
     )
 
 
-async def _replay(stream: Stream, sink: Sink, spec: ReplayJobSpec) -> int:
-    selector = DuckDBSelector(stream, parse_condition)
-    key = str(next(_KEYS))
-    name = run_id(stream.layout.stream_id, "bench", "job", key)
-    snapshot = await take_snapshot(stream, now=stream.clock.now(), settle=0)
-    plan = await dry_run(stream, snapshot, replay_spec(spec, "bench"), name, selector)
-    await begin_run(stream, plan, namespace="bench", name="job", run_key=key, approved_by=None)
-    tools = Tools(
-        selector=selector,
-        sink=sink,
-        dead_letter=None,
-        pacer=Pacer(stream.clock, EffectivePace()),
-        holder=key,
-        halted=lambda: False,
-        observer=Unobserved(),
-        settings=ShardSettings(),
-    )
-    end = await run_replay(stream, name, tools, parallelism=1)
-    if end is None:
-        raise RuntimeError("it was halted")
-    return end.totals.sent
+class Replays:
+    """Runs of one stream, each planned anew."""
+
+    def __init__(self, stream: Stream, runner: asyncio.Runner, memory: str | None = None) -> None:
+        self._stream = stream
+        self._runner = runner
+        self._selector = DuckDBSelector(stream, parse_condition, memory)
+
+    def run(self, sink: Sink, spec: ReplayJobSpec) -> float:
+        """Events a second from the record of the run to its end."""
+        name, key = self._runner.run(self._begin(spec))
+        began = time.perf_counter()
+        sent = self._runner.run(self._send(name, key, sink, spec.shards))
+        return sent / (time.perf_counter() - began)
+
+    def planned(self, sink: Sink, spec: ReplayJobSpec) -> float:
+        """Events a second with the exact dry run."""
+        began = time.perf_counter()
+        name, key = self._runner.run(self._begin(spec))
+        sent = self._runner.run(self._send(name, key, sink, spec.shards))
+        return sent / (time.perf_counter() - began)
+
+    async def _begin(self, spec: ReplayJobSpec) -> tuple[str, str]:
+        stream, key = self._stream, str(next(_KEYS))
+        name = run_id(stream.layout.stream_id, "bench", "job", key)
+        snapshot = await take_snapshot(stream, now=stream.clock.now(), settle=0)
+        plan = await dry_run(stream, snapshot, replay_spec(spec, "bench"), name, self._selector)
+        await begin_run(stream, plan, namespace="bench", name="job", run_key=key, approved_by=None)
+        return name, key
+
+    async def _send(self, name: str, key: str, sink: Sink, shards: int) -> int:
+        tools = Tools(
+            selector=self._selector,
+            sink=sink,
+            dead_letter=None,
+            pacer=Pacer(self._stream.clock, EffectivePace()),
+            holder=key,
+            halted=lambda: False,
+            observer=Unobserved(),
+        )
+        try:
+            end = await run_replay(self._stream, name, tools, parallelism=shards)
+        finally:
+            await sink.close()
+        if end is None:
+            raise RuntimeError("it was halted")
+        return end.totals.sent
 
 
-def select(stream: Stream, files: list[Path], spec: ReplayJobSpec) -> float:
+_SELECT = """
+SELECT event_id, source, event_type, entity_id, epoch_us(event_time) AS event_micros, event_time_rest,
+    event_time_text, idempotency_key, attributes, data, segment, row
+FROM arrivals
+SEMI JOIN (SELECT min(arrival) AS arrival FROM arrivals GROUP BY event_id) USING (arrival)
+WHERE event_time >= '2023-01-01T00:00:00Z' AND event_time < '2026-01-01T00:00:00Z'
+ORDER BY event_time, event_time_rest, ingest_time, event_id, arrival
+"""
+
+
+def select(files: list[Path]) -> float:
     """Rows a second of DuckDB alone, read to the end."""
-    on_read = stream.deduplication is Deduplication.ON_READ
-    query = shard_query(replay_spec(spec, "bench"), None, on_read=on_read, shard=0, start=0)
     began = time.perf_counter()
     with closing(connect()) as con:
         open_arrivals(con, files)
-        open_events(con, stream.deduplication)
-        reader = con.sql(query.sql, params=query.parameters).to_arrow_reader(100_000)
+        reader = con.sql(_SELECT).to_arrow_reader(100_000)
         rows = sum(batch.num_rows for batch in reader)
     return rows / (time.perf_counter() - began)
 
@@ -148,26 +186,33 @@ class Queue:
         self._client.purge_queue(QueueUrl=self._url)
 
 
+async def post(url: str, bodies: list[bytes], at_once: int) -> None:
+    """The same client library as pik's, and nothing else."""
+    headers = [(b"Content-Type", b"application/cloudevents+json; charset=utf-8"), (b"User-Agent", b"bare")]
+    waiting = iter(bodies)
+    async with httpcore.AsyncConnectionPool(
+        max_connections=at_once, max_keepalive_connections=at_once
+    ) as pool:
+
+        async def client() -> None:
+            for body in waiting:
+                await pool.request("POST", url, headers=headers, content=body)
+
+        await asyncio.gather(*(client() for _ in range(at_once)))
+
+
 def main() -> int:
     quick = "--quick" in sys.argv
-    count, sent, rounds = (100_000, 10_000, 3) if quick else (300_000, 100_000, 5)
+    count, sent, posted, rounds = (300_000, 10_000, 5_000, 3) if quick else (1_000_000, 100_000, 20_000, 5)
     with tempfile.TemporaryDirectory(prefix="pik-bench-") as scratch, asyncio.Runner() as runner:
-        stream = runner.run(stored(Path(scratch), count, Deduplication.ON_READ))
-
-        async def files_of() -> list[Path]:
-            snapshot = await take_snapshot(stream, now=stream.clock.now(), settle=0)
-            return await stream.files.fetch(snapshot.segments)
-
-        files = runner.run(files_of())
-
-        def replayed(sink: Callable[[], Sink], spec: ReplayJobSpec) -> float:
-            began = time.perf_counter()
-            events = runner.run(_replay(stream, sink(), spec))
-            return events / (time.perf_counter() - began)
-
+        entries = list(segments(Path(scratch), count, Deduplication.ON_READ, MANY_ENTITIES))
+        stream = runner.run(large(Path(scratch), entries, Deduplication.ON_READ))
+        files = runner.run(stream.files.fetch(entries))
+        replays = Replays(stream, runner)
         reading = {
-            "DuckDB: select, dedupe, order": lambda: select(stream, files, job()),
-            "replay to nothing": lambda: replayed(Nothing, job()),
+            "DuckDB: select, dedupe, order": lambda: select(files),
+            "replay to nothing": lambda: replays.run(Nothing(), job()),
+            "replay to nothing, with its dry run": lambda: replays.planned(Nothing(), job()),
         }
         for warm in reading.values():
             warm()
@@ -182,16 +227,30 @@ def main() -> int:
                     queue.purge()
 
             sending = {
-                "replay to SQS": lambda: purged(lambda: replayed(queue.sink, job(sent))),
+                "replay to SQS": lambda: purged(lambda: replays.planned(queue.sink(), job(sent))),
                 **{
                     f"bare SQS, {n} at once": lambda n=n: purged(lambda: queue.bare(sent, n))
                     for n in (4, 8, 16)
                 },
             }
             samples |= in_turns(sending, rounds)
-    best = max(
-        (name for name in samples if "bare SQS" in name), key=lambda name: sorted(samples[name])[rounds // 2]
-    )
+        with receiving() as url:
+            bodies = [b"x" * 700] * posted
+
+            def bare(at_once: int) -> float:
+                began = time.perf_counter()
+                runner.run(post(url, bodies, at_once))
+                return posted / (time.perf_counter() - began)
+
+            def over_http() -> float:
+                sink = HTTPSink(url, stream.clock, loopback=True)
+                return replays.run(sink, job(posted, order="EntityTime", shards=4))
+
+            posting = {
+                "replay over HTTP, 4 shards": over_http,
+                **{f"bare HTTP, {n} at once": lambda n=n: bare(n) for n in (4, 8, 32)},
+            }
+            samples |= in_turns(posting, rounds)
     figures = [
         figure(
             "whole window, event-time order",
@@ -200,7 +259,26 @@ def main() -> int:
             "DuckDB: select, dedupe, order",
             bound=0.8,
         ),
-        figure(f"{sent:,} messages, with planning", samples, "replay to SQS", best, bound=0.8),
+        figure(
+            "whole window, event-time order",
+            samples,
+            "replay to nothing, with its dry run",
+            "DuckDB: select, dedupe, order",
+        ),
+        figure(
+            f"{sent:,} messages, with planning",
+            samples,
+            "replay to SQS",
+            best(samples, "bare SQS"),
+            bound=0.8,
+        ),
+        figure(
+            f"{posted:,} messages",
+            samples,
+            "replay over HTTP, 4 shards",
+            best(samples, "bare HTTP"),
+            bound=0.7,
+        ),
     ]
     return 0 if report("replay", "events a second", samples, figures) else 1
 

@@ -21,3 +21,8 @@ def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> Samples:
 def ratio(samples: Samples, side: str, other: str) -> float:
     """Of the medians."""
     return median(samples[side]) / median(samples[other])
+
+
+def best(samples: Samples, kind: str) -> str:
+    """Of the sides whose names begin so, the one with the highest median."""
+    return max((name for name in samples if name.startswith(kind)), key=lambda name: median(samples[name]))

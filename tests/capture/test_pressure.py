@@ -35,3 +35,14 @@ def test_it_grows_while_nothing_leaves_and_not_while_nothing_waits() -> None:
     assert pressure.wait(100) == pytest.approx(1)
     clock.advance(9)
     assert pressure.wait(100) == pytest.approx(10)
+
+
+def test_an_outage_that_has_passed_is_forgotten_by_small_commits_too() -> None:
+    clock = ManualClock(Instant(0))
+    pressure = Pressure(clock)
+    pressure.begins()
+    pressure.left(150, 12.0)
+    assert pressure.wait(90) > 5
+    for _ in range(3):
+        pressure.left(60, 0.02)
+    assert pressure.wait(90) < 5

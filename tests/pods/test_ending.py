@@ -107,8 +107,6 @@ def test_nothing_outlives_a_kill(
     until(lambda: not within(tmp_path / "c"), "no process and no mount")
     until(lambda: not link.exists(), "the line is gone")
     if killed == "keeper":  # nobody was there to tidy up: the next one does
-        assert cgroups(slot)
-        assert (tmp_path / "c" / "containerd").exists()
         with slots.take(tmp_path / "next"):
             pass
     until(lambda: not cgroups(slot) and not (tmp_path / "c" / "containerd").exists(), "nothing is left")

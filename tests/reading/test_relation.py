@@ -55,6 +55,19 @@ def test_no_files_are_no_rows(deduplication: Deduplication) -> None:
     ]
 
 
+def test_an_arrival_is_the_same_whichever_segments_are_asked_for(tmp_path: Path) -> None:
+    """DuckDB leaves out files whose names cannot meet a condition, and counts the others anew."""
+    files = [
+        segment(tmp_path, n, after(n), [Row(0, arrival("k", after(0)), Outcome.RECORDED)]) for n in range(3)
+    ]
+    con = connect()
+    open_arrivals(con, files)
+    open_events(con, Deduplication.ON_READ)
+    last = files[2].stem
+    assert con.execute("SELECT arrival >> 32 FROM arrivals WHERE segment = ?", [last]).fetchall() == [(2,)]
+    assert con.execute("SELECT count(*) FROM events WHERE segment = ?", [last]).fetchone() == (0,)
+
+
 def test_no_files_have_the_columns_of_files(tmp_path: Path) -> None:
     empty, full = connect(), connect()
     open_arrivals(empty, [])

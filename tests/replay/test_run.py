@@ -636,3 +636,15 @@ async def test_every_ledger_line_says_what_the_target_said(tmp_path: Path) -> No
     assert [(e.event_id, e.result, e.answer) for e in entries] == [
         (event.event_id, Result.SENT, "ok") for event in EVENTS[:3]
     ]
+
+
+async def test_a_chunk_of_a_bulk_target_is_the_same_calls_at_any_pace(tmp_path: Path) -> None:
+    """What it makes is named by its calls: sent again at another pace, it must find it there."""
+    made = await world(tmp_path)
+    target = MemoryTarget()
+    bulk = SinkTraits(1_000, 2**30, 1, TargetOrder.BATCH, float("inf"))
+    pacer = Pacer(made.clock, EffectivePace(events_per_second=1))
+    changes = {"pacer": pacer, "settings": ShardSettings(chunk_events=4, first_chunk=4)}
+    await ran(made, EVENTS, MemorySink(target, bulk), changes=changes)
+    calls = {(batch.chunk, len(batch.messages)) for batch, _ in target.received}
+    assert sorted(calls) == [(chunk, 4) for chunk in range(5)] + [(5, 3)]

@@ -2,9 +2,10 @@
 
 botocore spends most of a call's CPU on its models, events and parsers. Here a request is put together by
 hand, signed by botocore's signer, and sent over the client's own connections, with their proxies,
-certificates and timeouts. Only what went well, and what did not meet its condition, is an answer. For
-anything else (no answer, throttled, redirected, denied, damaged) the whole client is asked then, which knows
-what to do about it: such a call is made once more, as botocore itself repeats calls.
+certificates and timeouts. Only what went well, what did not meet its condition, and that there is no such
+object, is an answer. For anything else (no answer, throttled, redirected, denied, damaged) the whole client
+is asked then, which knows what to do about it: such a call is made once more, as botocore itself repeats
+calls.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _UNMET = ("ConditionalCheckFailedException", "TransactionCanceledException")
 _CHECKSUM = "x-amz-checksum-crc32"
+_GLOBAL = ".s3.amazonaws.com/"
+_NO_KEY = b"<Code>NoSuchKey</Code>"
 
 
 class _Lane:
@@ -154,21 +157,23 @@ class QuickS3:
         }
         url = self._url(asked["Bucket"], asked["Key"])
         answer = self._lane.send("PutObject", "PUT", url, headers, asked["Body"], _s3_answer)
-        if answer is None or answer["status"] not in (HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED):
+        if answer is not None and "Error" in answer:
+            raise ClientError(_s3_error(answer), "PutObject")
+        if answer is None or answer["status"] != HTTPStatus.OK:
             return self._client.put_object(**asked)
-        metadata: Any = {"HTTPStatusCode": answer["status"], "HTTPHeaders": answer["headers"]}
-        if answer["status"] != HTTPStatus.OK:
-            error: Any = {"Code": "PreconditionFailed", "Message": "there is an object at the key"}
-            raise ClientError({"Error": error, "ResponseMetadata": metadata}, "PutObject")
-        return {"ETag": answer["headers"].get("etag"), "ResponseMetadata": metadata}
+        return {"ETag": answer["headers"].get("etag"), "ResponseMetadata": _s3_metadata(answer)}
 
     def get_object(self, **asked: Any) -> Any:
         url = self._url(asked["Bucket"], asked["Key"])
         headers = {"x-amz-checksum-mode": "ENABLED"}
         answer = self._lane.send("GetObject", "GET", url, headers, b"", _s3_answer)
+        if answer is not None and "Error" in answer:
+            raise ClientError(_s3_error(answer), "GetObject")
         if answer is None or answer["status"] != HTTPStatus.OK:
             return self._client.get_object(**asked)
         found = answer["headers"]
+        if not {"last-modified", "etag"} <= found.keys():  # something between here and S3 took them away
+            return self._client.get_object(**asked)
         modified = parsedate_to_datetime(found["last-modified"])
         return {"Body": BytesIO(answer["content"]), "ETag": found["etag"], "LastModified": modified}
 
@@ -176,9 +181,22 @@ class QuickS3:
         """botocore says where the bucket is: how it is addressed depends on its name, region and endpoint."""
         if bucket not in self._buckets:
             signed = self._client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "x"})
-            self._buckets[bucket] = signed.partition("?")[0].removesuffix("x")
+            found = signed.partition("?")[0].removesuffix("x")
+            if self._client.meta.region_name != "us-east-1":  # a signed URL is of the global endpoint
+                regional = f".s3.{self._client.meta.region_name}.amazonaws.com/"
+                found = found.removesuffix(_GLOBAL) + regional if found.endswith(_GLOBAL) else found
+            self._buckets[bucket] = found
         path: str = percent_encode(key, safe="/~")
         return self._buckets[bucket] + path
+
+
+def _s3_metadata(answer: dict[str, Any]) -> Any:
+    return {"HTTPStatusCode": answer["status"], "HTTPHeaders": answer["headers"]}
+
+
+def _s3_error(answer: dict[str, Any]) -> Any:
+    """As botocore's client has it."""
+    return {"Error": answer["Error"], "ResponseMetadata": _s3_metadata(answer)}
 
 
 def _is_whole(answer: AWSResponse) -> bool:
@@ -213,5 +231,7 @@ def _s3_answer(answer: AWSResponse) -> dict[str, Any]:
     status = answer.status_code
     found = {"status": status, "headers": headers, "content": answer.content}
     if status == HTTPStatus.PRECONDITION_FAILED:
-        found["Error"] = {"Code": "PreconditionFailed"}
+        found["Error"] = {"Code": "PreconditionFailed", "Message": "there is an object at the key"}
+    if status == HTTPStatus.NOT_FOUND and _NO_KEY in answer.content:
+        found["Error"] = {"Code": "NoSuchKey", "Message": "there is no object at the key"}
     return found

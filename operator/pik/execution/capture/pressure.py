@@ -5,7 +5,7 @@ from __future__ import annotations
 from pik.ports.system import Clock
 
 _KEPT = 0.6  # of what was counted before, whenever something is counted
-_TELLING = 100  # events: how long fewer took says how long anything takes at least, and not how fast it goes
+_TELLING = 100  # events: fewer say how fast it goes at least
 
 
 class Pressure:
@@ -24,7 +24,7 @@ class Pressure:
     def left(self, events: int, seconds: float) -> None:
         """So many wait no longer, which took so many seconds, or a part of them where others left beside."""
         self._since = self._clock.now().micros
-        if events >= _TELLING:
+        if events >= _TELLING or events * self._seconds > seconds * self._gone:
             self._gone = self._gone * _KEPT + events
             self._seconds = self._seconds * _KEPT + seconds
 

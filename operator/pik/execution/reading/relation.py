@@ -25,7 +25,9 @@ _SQL_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
 }
 _COLUMNS = ", ".join(SCHEMA.names)
-_SEGMENT = "parse_filename(filename, true)"
+_SEGMENT = "CASE WHEN row >= 0 THEN parse_filename(filename, true) END"
+"""Every row has such a number. Of a name alone DuckDB would leave files out beforehand, and count the others
+anew as `file_index`."""
 
 
 def connect(memory: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -83,9 +85,9 @@ def _in_order(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> list[str]
     """Those of the files that have rows, by (ingest time, segment)."""
     if not paths:
         return []
-    found = con.execute(
-        f"SELECT filename FROM {_scan(paths)} GROUP BY filename ORDER BY min(ingest_time), {_SEGMENT}"  # noqa: S608
-    )
+    name = "parse_filename(filename, true)"
+    sql = f"SELECT filename FROM {_scan(paths)} GROUP BY filename ORDER BY min(ingest_time), {name}"  # noqa: S608
+    found = con.execute(sql)
     return [path for (path,) in found.fetchall()]
 
 

@@ -8,10 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pyarrow as pa
 
 from pik.planning.envelope import cloud_events
-from pik.planning.replay.events import EVENTS
+from pik.planning.replay.events import EVENTS, payload_bytes
 from pik.planning.replay.messages import Messages
 from pik.planning.replay.plan import ReplayPlan
 from pik.ports.system import Offload
+
+CHUNK_BYTES = 64 * 2**20
+"""Of payloads in one chunk, at most, unless one event has more."""
 
 
 class Ahead:
@@ -22,17 +25,29 @@ class Ahead:
         self._plan = plan
         self._offload = offload
         self._read: list[Messages] = []
-        self._rows = 0
+        self._rows = self._bytes = 0
         self._next: asyncio.Task[Messages | None] | None = None
 
     async def peek(self, count: int, least: int) -> Messages:
-        """The next `count` messages, or at least `least` where so many need no two pieces put together; fewer
-        only at the end. They come again until they are dropped."""
+        """The next `count` messages; at least `least` where so many need no two pieces put together, and
+        fewer where they have `CHUNK_BYTES` of payloads, or at the end. They come again until they are
+        dropped."""
+        return await self._gathered(count, least, CHUNK_BYTES)
+
+    async def exactly(self, count: int) -> Messages:
+        """The next `count` messages, however large; fewer only at the end."""
+        return await self._gathered(count, count, None)
+
+    async def _gathered(self, count: int, least: int, most_bytes: int | None) -> Messages:
         if self._next is None:
             self._next = asyncio.create_task(self._piece())
-        while self._rows < least and (piece := await self._next) is not None:
+        while self._rows < least and (most_bytes is None or self._bytes < most_bytes):
+            piece = await self._next
+            if piece is None:
+                break
             self._read.append(piece)
             self._rows += len(piece)
+            self._bytes += payload_bytes(piece.events)
             self._next = asyncio.create_task(self._piece())
         if not self._read:
             return self._envelopes(pa.RecordBatch.from_pylist([], EVENTS))
@@ -51,6 +66,7 @@ class Ahead:
         rest = self._read[0].between(count, self._rows)
         self._read = [rest] if len(rest) else []
         self._rows -= count
+        self._bytes = payload_bytes(rest.events)
 
     async def aclose(self) -> None:
         if self._next is not None:

@@ -118,7 +118,9 @@ class Courier:
     async def _send_wave(self, chunk: int, messages: Messages, wave: Sequence[int], fates: Fates) -> None:
         """As many calls at once as the target takes; none is begun after one with which all ends."""
         traits = self._sink.traits
-        most = min(traits.batch_events, self._pacer.batch or traits.batch_events)
+        most = traits.batch_events
+        if traits.order is not TargetOrder.BATCH:  # there the calls name what they make: always the same ones
+            most = min(most, self._pacer.batch or most)
         calls = _calls(messages, wave, most, traits.batch_bytes)
         waiting = iter(calls)
 

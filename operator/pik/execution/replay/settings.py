@@ -9,7 +9,7 @@ from pik.planning.replay.estimate import BULK_CHUNK, CHUNK
 
 class ShardSettings(msgspec.Struct, frozen=True):
     chunk_events: int = CHUNK  # most events between two checkpoints
-    bulk_events: int = BULK_CHUNK  # the same, to a target that takes so many at once
+    bulk_events: int = BULK_CHUNK  # the same, to a target that takes as many at once
     chunk_seconds: float = 5.0  # what a chunk is to last at most, about
     first_chunk: int = 100  # events, until it is known how fast the target is
     lease_seconds: float = 30.0
@@ -20,4 +20,4 @@ class ShardSettings(msgspec.Struct, frozen=True):
 
     def most(self, batch_events: int) -> int:
         """Events of a chunk at most, for a target that takes so many in one call."""
-        return max(self.chunk_events, min(self.bulk_events, batch_events))
+        return self.bulk_events if batch_events >= self.bulk_events else self.chunk_events

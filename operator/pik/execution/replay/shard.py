@@ -17,7 +17,7 @@ from pik.domain.errors import Incomplete, LeaseLost, PikError, RawExpired, Tampe
 from pik.domain.instants import parse_instant
 from pik.domain.retention import is_expired
 from pik.execution.ownership import check_epoch
-from pik.execution.replay.ahead import Ahead
+from pik.execution.replay.ahead import CHUNK_BYTES, Ahead
 from pik.execution.replay.checkpoint import Checkpoint, read_checkpoint
 from pik.execution.replay.courier import Courier, Delivered
 from pik.execution.replay.lease import Lease
@@ -45,9 +45,6 @@ from pik.planning.replay.records import (
     Repeats,
     encode_outcome,
 )
-
-CHUNK_BYTES = 64 * 2**20
-"""Of payloads in one chunk, at most, unless one event has more."""
 
 _LOOK_UP = 1.0  # seconds between two looks at whether to halt, while a pace makes the shard wait
 
@@ -116,7 +113,7 @@ class _Shard:
         while not self._at.stopped:
             doubt = self._at.doubt
             if doubt is not None:
-                messages = await ahead.peek(doubt.count, doubt.count)
+                messages = await ahead.exactly(doubt.count)
                 self._check_doubt(doubt, messages.events)
             else:
                 if self._tools.halted() or await read_end(self._stream, self._plan.run_id) is not None:
