@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from cli.desks import Office, lines
+from cli.desks import Office, lines, manifest
+from pik.api.replay_job import ReplayJob
 from pik.execution.replay.run import run_replay
 from pik.execution.replay.shard import run_shard
 from pik.memory.sink import MemorySink, MemoryTarget
 from pik.planning.replay.batches import TargetOrder
 from pik.planning.replay.plan import ReplayPlan
 from pik.ports.sinks import SinkTraits
+from reading.streams import after, arrival
 from replay.slices import ListSelector, begin, event, spec, tools
+from replay.slices import job as slice_job
 
 EVENTS = [event(number) for number in range(6)]
 TRAITS = SinkTraits(3, 262_144, 2, TargetOrder.MESSAGE, None)
@@ -94,3 +97,16 @@ def test_a_run_that_was_never_begun(office: Office) -> None:
     result = office.run("ledger", "again")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: no run again was begun")
+
+
+def test_an_estimate_says_between_which_numbers_a_replay_is(tmp_path: Path) -> None:
+    """Of two segments, one lies whole in the hour; the other has one event before it and one in it."""
+    job = ReplayJob(metadata={"name": "again", "namespace": "tests"}, spec=slice_job())  # type: ignore[arg-type]
+    office = Office(tmp_path, manifest(), job)
+    office.capture(arrival("a", after(0)), arrival("b", after(1)))
+    office.capture(arrival("c", after(-1)), arrival("d", after(2)))
+    found = office.run("estimate", "again")
+    assert found.exit_code == 0, found.output
+    assert lines(found)[0].startswith("Between 2 and 4 events, in 2 segments of ")
+    [row] = csv.DictReader(io.StringIO(office.run("estimate", "again", "-o", "csv").stdout))
+    assert (row["least"], row["most"], row["segments"]) == ("2", "4", "2")

@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "inspect": Entry("inspections", "What is late, missing, repeated, contradictory or out of order."),
         "explain": Entry("explain", "All that is known of one event."),
         "diff": Entry("diff", "Why a number moved: two computed answers compared, event by event."),
+        "estimate": Entry("estimate", "How many events a replay can have, by the manifest alone."),
         "runs": Entry("runs", "The replays of a stream that were begun, and how they ended."),
         "ledger": Entry("ledger", "What a replay did with each event, held against its plan."),
     },
