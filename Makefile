@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
 CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo demo-k8s test restarts crash truth simulate cluster-tools cluster cluster-down check verify generate format sbom clean
+.PHONY: help setup demo demo-k8s test restarts crash truth simulate soak cluster-tools cluster cluster-down check verify generate format sbom clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ truth: .venv/ready ## the model test, rebuilt histories and tampering, far more 
 simulate: .venv/ready ## the engine on virtual time, 100,000 schedules of crashes and lost answers: SCHEDULES=, SEED=
 	PYTHONPATH=tests:operator $(BIN)/python -m simulation.campaign \
 	  $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED))
+
+soak: .venv/ready ## half an hour of mixed load: no growth of memory, files or threads
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 cluster-tools: .venv/ready ## what tests on Kubernetes need: built once; as root on Debian packages for pods too
 	@$(BIN)/python localstack/cluster.py tools
