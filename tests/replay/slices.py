@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pik.api.replay_job import Order, ReplayJobSpec
+from pik.api.replay_job import ReplayJobSpec
 from pik.domain.identity import shard_of
 from pik.domain.instants import Instant
 from pik.domain.segments import SegmentEntry
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.dry_run import dry_run
 from pik.execution.replay.pacing import Pacer
+from pik.execution.replay.run import run_replay
 from pik.execution.replay.runs import begin_run
 from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.tools import Tools, Unobserved
@@ -24,10 +25,11 @@ from pik.planning.replay.events import EVENTS
 from pik.planning.replay.messages import Messages
 from pik.planning.replay.pace import EffectivePace
 from pik.planning.replay.plan import Measure, ReplayPlan
+from pik.planning.replay.records import End
 from pik.planning.replay.spec import ReplaySpec, replay_spec, run_id
 from pik.ports.selection import Measured, Selector
 from pik.ports.sinks import Sink
-from reading.streams import START, after
+from reading.streams import START, World, after
 
 HTTP = {"type": "HTTP", "http": {"url": "https://example.test/hook"}}
 WINDOW = {"from": START.text, "to": after(3_600).text}
@@ -136,4 +138,18 @@ def tools(stream: Stream, selector: Selector, sink: Sink, **changes: Any) -> Too
     return Tools(selector=selector, sink=sink, **{**given, **changes})
 
 
-__all__ = ["MemorySink", "Order", "begin", "event", "job", "run_of", "spec", "tools"]
+async def ran(
+    made: World,
+    events: Sequence[ReplayEvent],
+    sink: MemorySink,
+    *,
+    stale: Sequence[str] = (),
+    parallelism: int = 1,
+    changes: dict[str, Any] | None = None,
+    **fields: Any,
+) -> tuple[ReplayPlan, End | None]:
+    """A run of these events, to its end or until it is halted."""
+    selector = ListSelector(events, stale)
+    plan = await begin(made.stream, selector, spec(**fields))
+    used = tools(made.stream, selector, sink, **(changes or {}))
+    return plan, await run_replay(made.stream, plan.run_id, used, parallelism)

@@ -19,10 +19,8 @@ from pik.domain.errors import LeaseLost, OwnershipConflict, RunKeyConflict, Targ
 from pik.domain.instants import Instant
 from pik.execution.ownership import OwnerRecord
 from pik.execution.replay.ledger import read_ledger, read_progress, reconcile_run
-from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
 from pik.execution.replay.runs import begin_run, read_end, run_keys
-from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.shard import run_shard
 from pik.execution.stream import Stream
 from pik.memory.hooks import Hook
@@ -31,12 +29,11 @@ from pik.memory.objects import MemoryObjectStore
 from pik.memory.sink import DELIVERED, MemorySink, MemoryTarget
 from pik.planning.replay.batches import TargetOrder
 from pik.planning.replay.messages import Message
-from pik.planning.replay.pace import EffectivePace
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import ChunkHead, End, EndState, LedgerEntry, Repeats, Result
 from pik.ports.sinks import Delivery, Disposition, SinkTraits
 from reading.streams import World, world
-from replay.slices import ListSelector, ReplayEvent, begin, event, run_of, spec, tools
+from replay.slices import ListSelector, ReplayEvent, begin, event, ran, run_of, spec, tools
 
 EACH = SinkTraits(3, 262_144, 2, TargetOrder.MESSAGE, None)
 FIFO = SinkTraits(10, 262_144, 2, TargetOrder.MESSAGE, 300.0)
@@ -186,22 +183,6 @@ def test_a_run_that_dies_again_and_again_is_whole_in_the_end(
             assert target.event_ids == [event.event_id for event in events]
 
     asyncio.run(scenario())
-
-
-async def ran(
-    made: World,
-    events: Sequence[ReplayEvent],
-    sink: MemorySink,
-    *,
-    stale: Sequence[str] = (),
-    parallelism: int = 1,
-    changes: dict[str, Any] | None = None,
-    **fields: Any,
-) -> tuple[ReplayPlan, End | None]:
-    selector = ListSelector(events, stale)
-    plan = await begin(made.stream, selector, spec(**fields))
-    used = tools(made.stream, selector, sink, **(changes or {}))
-    return plan, await run_replay(made.stream, plan.run_id, used, parallelism)
 
 
 async def test_a_run_that_ended_sends_nothing_however_it_is_asked_for(tmp_path: Path) -> None:
@@ -553,73 +534,6 @@ async def test_raw_that_expires_midway_ends_the_run(tmp_path: Path) -> None:
     assert end.totals.sent == len(target.received) == 4
 
 
-async def test_events_a_second_is_one_budget_of_all_shards(tmp_path: Path) -> None:
-    made = await world(tmp_path)
-    events = [event(n, f"e{n % 9}") for n in range(60)]
-    times: list[int] = []
-
-    async def answer(message: Message) -> Delivery:
-        times.append(made.clock.now().micros)
-        return DELIVERED
-
-    pacer = Pacer(made.clock, EffectivePace(5))
-    sink = MemorySink(MemoryTarget(), EACH, answer)
-    await ran(made, events, sink, parallelism=3, shards=3, changes={"pacer": pacer})
-    assert len(times) == 60
-    for start in times:
-        assert sum(start <= time < start + 1_000_000 for time in times) <= 5
-    assert 11_000_000 <= max(times) - min(times) <= 16_000_000
-
-
-async def test_a_speed_keeps_the_distances_of_event_time_and_sends_nothing_early(tmp_path: Path) -> None:
-    made = await world(tmp_path)
-    events = [event(n * 60, f"e{n % 3}") for n in range(30)]  # one a minute
-    times: dict[str, int] = {}
-
-    async def answer(message: Message) -> Delivery:
-        times[message.event_id] = made.clock.now().micros
-        return DELIVERED
-
-    changes = {
-        "pacer": Pacer(made.clock, EffectivePace(None, 60)),
-        "settings": ShardSettings(chunk_events=1_000),
-    }
-    await ran(made, events, MemorySink(MemoryTarget(), EACH, answer), changes=changes)
-    start = min(times.values())
-    for n, each in enumerate(events):
-        assert -1.0 <= (times[each.event_id] - start) / 1_000_000 - n <= 1.0
-
-
-async def test_waiting_is_cut_short_by_a_halt(tmp_path: Path) -> None:
-    made = await world(tmp_path)
-    events = [event(0), event(3_000_000)]
-    began = made.clock.now().micros
-    changes = {
-        "pacer": Pacer(made.clock, EffectivePace(None, 1)),
-        "halted": lambda: made.clock.now().micros - began > 10_000_000,
-    }
-    target = MemoryTarget()
-    _, end = await ran(made, events, MemorySink(target, EACH), changes=changes)
-    assert end is None
-    assert len(target.received) == 1
-    assert made.clock.now().micros - began < 13_000_000
-
-
-async def test_chunks_grow_with_the_targets_speed_and_last_about_five_seconds(tmp_path: Path) -> None:
-    made = await world(tmp_path)
-    events = [event(n, f"e{n}") for n in range(400)]
-
-    async def slow(message: Message) -> Delivery:
-        made.clock.advance(0.1)
-        return DELIVERED
-
-    changes = {"settings": ShardSettings(chunk_events=1_000, first_chunk=10)}
-    plan, _ = await ran(made, events, MemorySink(MemoryTarget(), EACH, slow), changes=changes)
-    counts = [head.count for head, _ in await ledger_of(made.stream, plan.run_id)]
-    assert counts[:3] == [10, 40, 50]
-    assert max(counts) <= 60
-
-
 async def test_an_empty_slice_succeeds(tmp_path: Path) -> None:
     made = await world(tmp_path)
     plan, end = await ran(made, [], MemorySink(MemoryTarget(), EACH), shards=2)
@@ -636,15 +550,3 @@ async def test_every_ledger_line_says_what_the_target_said(tmp_path: Path) -> No
     assert [(e.event_id, e.result, e.answer) for e in entries] == [
         (event.event_id, Result.SENT, "ok") for event in EVENTS[:3]
     ]
-
-
-async def test_a_chunk_of_a_bulk_target_is_the_same_calls_at_any_pace(tmp_path: Path) -> None:
-    """What it makes is named by its calls: sent again at another pace, it must find it there."""
-    made = await world(tmp_path)
-    target = MemoryTarget()
-    bulk = SinkTraits(1_000, 2**30, 1, TargetOrder.BATCH, float("inf"))
-    pacer = Pacer(made.clock, EffectivePace(events_per_second=1))
-    changes = {"pacer": pacer, "settings": ShardSettings(chunk_events=4, first_chunk=4)}
-    await ran(made, EVENTS, MemorySink(target, bulk), changes=changes)
-    calls = {(batch.chunk, len(batch.messages)) for batch, _ in target.received}
-    assert sorted(calls) == [(chunk, 4) for chunk in range(5)] + [(5, 3)]

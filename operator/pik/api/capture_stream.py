@@ -253,7 +253,7 @@ class Index(Value):
     writes: IndexWrites = Field(
         default=IndexWrites.STATEMENTS,
         description="How many events at once are decided, with OnWrite. Statements: 25 a request, each for "
-        "itself, one write unit an event. Transactions: 100 a request and faster, two write units an event; "
+        "itself, two write units an event. Transactions: 100 a request and faster, three write units; "
         "where repeats come, statements.",
     )
 

@@ -11,6 +11,7 @@ import click
 
 from pik.aws.clients import AwsAccess
 from pik.cli.collecting import spare_collector
+from pik.cli.parameters import max_wait_option
 from pik.cli.processes import process, role_map
 from pik.cluster.api import configuration
 from pik.cluster.gateway import GatewaySettings, gateway_process
@@ -86,16 +87,7 @@ log = logging.getLogger(__name__)
     help="Most MiB of requests under way; what would be more is answered 429. The process takes several "
     "times that.",
 )
-@click.option(
-    "--max-wait",
-    envvar="PIK_MAX_WAIT",
-    show_envvar=True,
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    help="Seconds that an event may have to wait behind others to be written; what would wait longer is "
-    "answered 429.",
-)
+@max_wait_option
 @click.option(
     "--drain",
     envvar="PIK_DRAIN",

@@ -11,6 +11,7 @@ import click
 from pik.api.common import seconds_of
 from pik.domain.instants import Instant, InvalidInstant, parse_instant
 from pik.domain.windows import Window
+from pik.execution.capture.settings import MAX_WAIT
 from pik.execution.seals import SealHead, parse_head
 
 E = TypeVar("E", bound=StrEnum)
@@ -81,6 +82,17 @@ class SealHeadType(click.ParamType[SealHead]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
+
+max_wait_option = click.option(
+    "--max-wait",
+    envvar="PIK_MAX_WAIT",
+    show_envvar=True,
+    type=click.FloatRange(min=0, min_open=True),
+    default=MAX_WAIT,
+    show_default=True,
+    help="Seconds that an event may have to wait behind others to be written; what would wait longer is "
+    "answered 429.",
+)
 
 INSTANT = InstantType()
 DURATION = DurationType()

@@ -15,6 +15,7 @@ from pik.aws.clients import AwsAccess
 from pik.cli.collecting import spare_collector
 from pik.cli.main import INTERRUPTED, one_line
 from pik.cli.output import Table, print_table
+from pik.cli.parameters import max_wait_option
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import EventType, ObjectEvent
 from pik.local.embedded import embedded
@@ -55,16 +56,7 @@ from pik.local.up import Teller, UpSettings, local_mode
     metavar="SIZE",
     help="Most memory that DuckDB takes for one computation, such as 512MB. Default: 80% of the machine's.",
 )
-@click.option(
-    "--max-wait",
-    envvar="PIK_MAX_WAIT",
-    show_envvar=True,
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    help="Seconds that an event may have to wait behind others to be written; what would wait longer is "
-    "answered 429.",
-)
+@max_wait_option
 @click.option(
     "--patience",
     type=click.FloatRange(min=0),

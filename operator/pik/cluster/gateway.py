@@ -31,7 +31,7 @@ from pik.controller.aws_cloud import AwsCloud
 from pik.controller.objects import ObjectKey
 from pik.controller.roles import RoleFile
 from pik.controller.workshop import Workshop
-from pik.execution.capture.settings import CaptureSettings
+from pik.execution.capture.settings import MAX_WAIT, CaptureSettings
 from pik.gateway.app import Gateway
 from pik.gateway.server import Certificate, serving
 
@@ -65,7 +65,7 @@ class GatewaySettings:
     cache: str = ""
     drain: float = 2.0
     grace: float = 15.0
-    max_wait: float = 5.0
+    max_wait: float = MAX_WAIT
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from pik.controller.replay_runs import InProcessRuns
 from pik.controller.workshop import Workshop
 from pik.controller.world import Timing, World
 from pik.domain.errors import PikError
-from pik.execution.capture.settings import CaptureSettings
+from pik.execution.capture.settings import MAX_WAIT, CaptureSettings
 from pik.execution.seals import seal_segments
 from pik.gateway.app import Gateway
 from pik.gateway.server import CannotServe, serving
@@ -56,7 +56,7 @@ class UpSettings:
     memory: str | None = None
     workers: int = 4
     grace: float = 10.0
-    max_wait: float = 5.0
+    max_wait: float = MAX_WAIT
     timing: Timing = _TIMING
     backoff: Backoff = _BACKOFF
 

@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pik.planning.delivery_key import copy_mark
+from pik.planning.delivery_key import copy_mark, run_mark
 from pik.planning.json_columns import Part, joined, quoted
 from pik.planning.replay.events import has_repeats
 
@@ -63,11 +63,11 @@ def cloud_events(events: pa.RecordBatch, run_id: str, stream_id: str) -> pa.Stri
 
 def delivery_keys(events: pa.RecordBatch, run_id: str) -> tuple[Part, ...]:
     """`planning.delivery_key` of each, in parts to be joined."""
-    keys = (events.column("event_id"), f".{run_id[:16]}")
+    keys = (events.column("event_id"), run_mark(run_id))
     if not has_repeats(events):
         return keys
     places = zip(*(events.column(name).to_pylist() for name in ("segment", "row", "repeat")), strict=True)
-    marks = (copy_mark(f"{segment}/{row}" if repeat else "") for segment, row, repeat in places)
+    marks = (copy_mark(f"{segment}/{row}") if repeat else "" for segment, row, repeat in places)
     return (*keys, pa.array(marks, pa.string()))
 
 

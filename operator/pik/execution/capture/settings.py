@@ -9,6 +9,9 @@ import msgspec
 from pik.execution.reading.describe import SETTLE
 from pik.execution.retrying import Patience
 
+MAX_WAIT = 5.0
+"""Seconds: `max_wait` of a gateway, where nothing else is said."""
+
 
 class CaptureSettings(msgspec.Struct, frozen=True):
     """Defaults measured on two cores: a linger of 0 to 2 ms with two commits in flight while the next batch
