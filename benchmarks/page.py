@@ -46,9 +46,12 @@ def draw(found: Sequence[dict[str, Any]]) -> None:
         for each in bounded
     ]
     figure, axes = pyplot.subplots(figsize=(8, 0.45 * len(bounded) + 1.2))
-    names = [f"{each['what']}\n÷ {each['other']}" for each in bounded]
+    names = [f"{each['what']}: {each['side']}\n÷ {each['other']}" for each in bounded]
+    places = range(len(bounded))  # and not names: bars of the same name would hide each other
     colors = ["#3a7d44" if part >= 1 else "#b5483a" for part in parts]
-    axes.barh(names, parts, color=colors, left=0)
+    axes.barh(places, parts, color=colors, left=0)
+    axes.set_yticks(places, names)
+    axes.margins(y=0.01)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlabel("reached ÷ to reach")
