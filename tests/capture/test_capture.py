@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from pik.domain.arrivals import Outcome, Rejection
+from pik.domain.columns import columns_of
 from pik.domain.errors import DataLost, NotReady, Overloaded, OwnershipConflict, Tampered, Unavailable
 from pik.domain.instants import Instant
 from pik.execution.capture.answers import Request, Status
@@ -140,6 +141,26 @@ def test_a_segment_holds_no_more_rows_than_allowed_and_keeps_order() -> None:
         places = {f"{world.layout.segment(segment)}#{row.row}": stamps[segment] for segment, row in truth}
         order = [places[f"{answer.s3_key}#{answer.row}"] for answer in answers]
         assert order == sorted(order)
+
+    run(main())
+
+
+@pytest.mark.parametrize("deduplication", list(Deduplication))
+def test_columns_are_taken_as_their_arrivals_are(deduplication: Deduplication) -> None:
+    async def main() -> None:
+        world, stream = await ready_world(deduplication)
+        # less than two rows of bytes: a row that begins below the bound is taken whole
+        capture = Capture(stream, CaptureSettings(max_bytes=1_000, commits=3))
+        sent = [arrival(key, 0) for key in range(9)]
+        answers = await capture.ingest(columns_of(sent))
+        assert [answer.event_id for answer in answers] == [each.event_id for each in sent]
+        truth = {f"{world.layout.segment(segment)}#{row.row}": row for segment, row in read_truth(world).rows}
+        stored = [truth[f"{answer.s3_key}#{answer.row}"] for answer in answers]
+        assert [row.arrival for row in stored] == sent
+        assert {row.row for row in stored} == {0, 1}
+        assert capture.waiting == 0
+        [again] = await capture.ingest([msgspec.structs.replace(sent[0], replay_of="a1" * 32)])
+        assert again.status is Status.REPLAYED
 
     run(main())
 

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pik.domain.arrivals import Row
+from pik.domain.arrivals import Outcome, Row
+from pik.domain.columns import Columns
 from pik.domain.errors import PikError, Tampered, Throttled, Unavailable
 from pik.domain.instants import Instant
 from pik.domain.layout import Layout, owner_key
@@ -52,6 +53,9 @@ class PlainCodec:
     def encode(self, head: SegmentHead, rows: Sequence[Row]) -> bytes:
         return _ENCODER.encode((head, rows))
 
+    def encode_columns(self, head: SegmentHead, arrivals: Columns) -> bytes:
+        return self.encode(head, recorded_rows(arrivals))
+
     def decode(self, body: bytes) -> tuple[SegmentHead, list[Row]]:
         found = self._parsed.get(body)
         if found is None:
@@ -60,6 +64,13 @@ class PlainCodec:
             except msgspec.DecodeError as error:
                 raise Tampered("not a segment") from error
         return found
+
+
+def recorded_rows(arrivals: Columns) -> list[Row]:
+    return [
+        Row(number, arrival, Outcome.RECORDED if arrival.replay_of is None else Outcome.REPLAYED)
+        for number, arrival in enumerate(arrivals.arrivals())
+    ]
 
 
 _ENCODER = msgspec.msgpack.Encoder()

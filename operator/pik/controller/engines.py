@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pik.api.aggregate_version import KnownBy
 from pik.api.targets import S3Format
 from pik.domain.arrivals import Row
+from pik.domain.columns import Columns
 from pik.domain.instants import Instant
 from pik.domain.segments import SegmentHead
 from pik.execution.aggregate.answers import DifferenceRecord
@@ -31,6 +32,11 @@ class Codec:
         from pik.execution.parquet import ParquetCodec
 
         return ParquetCodec().encode(head, rows)
+
+    def encode_columns(self, head: SegmentHead, arrivals: Columns) -> bytes:
+        from pik.execution.parquet import ParquetCodec
+
+        return ParquetCodec().encode_columns(head, arrivals)
 
     def decode(self, body: bytes) -> tuple[SegmentHead, list[Row]]:
         from pik.execution.parquet import ParquetCodec

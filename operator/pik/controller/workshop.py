@@ -14,6 +14,7 @@ from pik.controller.engines import Codec
 from pik.controller.intake_rules import fingerprint_exclude, intake_rules
 from pik.controller.objects import ObjectKey, key_of
 from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.columns import Columns
 from pik.domain.errors import NotReady
 from pik.domain.instants import Instant, parse_instant
 from pik.domain.layout import Layout
@@ -49,7 +50,7 @@ class NoticingCapture(Capture):
         self._notice = notice
         self.fresh = False
 
-    async def ingest(self, arrivals: Sequence[Arrival | Rejection]) -> list[Answer]:
+    async def ingest(self, arrivals: Sequence[Arrival | Rejection] | Columns) -> list[Answer]:
         answers = await super().ingest(arrivals)
         if not self.fresh and any(answer.s3_key is not None for answer in answers):
             self.fresh = True

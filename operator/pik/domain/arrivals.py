@@ -8,6 +8,9 @@ import msgspec
 
 from pik.domain.instants import Instant
 
+OVERHEAD = 768
+"""Bytes: of what holds an arrival's texts, roughly."""
+
 
 class Outcome(StrEnum):
     """What is stored beside an arrival. ACCEPTED and RECORDED rows are events (of a stream that decides on
@@ -41,7 +44,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 def size_of(arrival: Arrival) -> int:
     """Bytes that it takes to keep, roughly: its texts and what holds them."""
     texts = len(arrival.data) + len(arrival.attributes or "") + len(arrival.idempotency_key or "")
-    return texts + len(arrival.entity_id) + len(arrival.source) + len(arrival.event_type) + 768
+    return texts + len(arrival.entity_id) + len(arrival.source) + len(arrival.event_type) + OVERHEAD
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -19,15 +19,18 @@ from collections.abc import Callable, Sequence
 from msgspec import Raw
 
 from pik.domain.cloud_events import Headers, binary_event, is_json, structured_event
+from pik.domain.columns import Columns
 from pik.domain.errors import BatchTooLarge, MalformedBatch, UnsupportedMediaType
 from pik.domain.intake import MAX_BATCH_EVENTS, Decoded, Intake, IntakeRules
 from pik.domain.json_text import SPACE, read_batch, read_object, split_lines
 from pik.domain.kit_events import kit_event, mapped_row
 from pik.domain.payloads import NotAnEvent
+from pik.domain.plain_batches import plain_batch
 
 _LINES = frozenset(
     f"application/{name}" for name in ("x-ndjson", "ndjson", "jsonl", "x-jsonl", "jsonlines", "x-jsonlines")
 )
+_PLAIN = "application/json"
 _STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch+json"
 Read = Callable[[bytes | Raw, IntakeRules], Decoded]
@@ -40,7 +43,7 @@ def decode_request(
 
     Raises `BatchTooLarge`, `UnsupportedMediaType` and `MalformedBatch`: then nothing was taken.
     """
-    media_type = "" if content_type is None else content_type.partition(";")[0].strip().lower()
+    media_type = _media_type(content_type)
     if media_type in _LINES:
         return decode_lines(body, rules)
     if content_type is not None and not is_json(content_type):
@@ -50,12 +53,26 @@ def decode_request(
     if media_type == _BATCHED:
         return decode_cloud_events(body, rules)
     headers = list(headers)
-    if any(name.lower() == b"ce-specversion" for name, _ in headers):
+    if _is_binary(headers):
         _bound(body, rules)
         return _each(
             [body], lambda text, rules: binary_event(headers, content_type, bytes(text), rules), rules
         )
     return decode_json(body, rules)
+
+
+def decode_batch(
+    body: bytes, rules: IntakeRules, content_type: str | None = None, headers: Headers = ()
+) -> Columns | list[Intake]:
+    """The same, in columns where all of it is written as most is. Raises as `decode_request`."""
+    headers = list(headers)
+    media_type = _media_type(content_type)
+    lines = media_type in _LINES
+    json = content_type is None or (media_type == _PLAIN and is_json(content_type))
+    columns = None
+    if lines or (json and not _is_binary(headers)):
+        columns = plain_batch(body, rules, lines=lines)
+    return decode_request(body, rules, content_type, headers) if columns is None else columns
 
 
 def decode_json(body: bytes, rules: IntakeRules) -> list[Intake]:
@@ -91,6 +108,15 @@ def decode_cloud_events(body: bytes, rules: IntakeRules) -> list[Intake]:
 def decode_event(text: bytes | Raw, rules: IntakeRules) -> Intake:
     """One event, or one row of a stream whose mapping takes rows, from its own JSON text."""
     return _each([text], _reader(rules), rules)[0]
+
+
+def _media_type(content_type: str | None) -> str:
+    return "" if content_type is None else content_type.partition(";")[0].strip().lower()
+
+
+def _is_binary(headers: Headers) -> bool:
+    """Whether the body is the data of a CloudEvent whose attributes are headers."""
+    return any(name.lower() == b"ce-specversion" for name, _ in headers)
 
 
 def _reader(rules: IntakeRules) -> Read:

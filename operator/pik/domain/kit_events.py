@@ -19,7 +19,7 @@ from pik.domain.mapping import json_lookup
 from pik.domain.payloads import NotAnEvent, Reason, check_payload
 
 
-class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """An event that has the kit's fields and no other."""
 
     source: str
@@ -30,9 +30,9 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     idempotency_key: str | None = None
 
 
-_PLAIN = msgspec.json.Decoder(_Plain)
-_FRAME = len('{"source":"","event_type":"","entity_id":"","event_time":"","payload":}')
-_KEY_FRAME = len(',"idempotency_key":""')
+_PLAIN = msgspec.json.Decoder(Plain)
+FRAME = len('{"source":"","event_type":"","entity_id":"","event_time":"","payload":}')
+KEY_FRAME = len(',"idempotency_key":""')
 
 
 def kit_event(text: bytes | Raw, rules: IntakeRules) -> Decoded:
@@ -47,7 +47,7 @@ def kit_event(text: bytes | Raw, rules: IntakeRules) -> Decoded:
     return assemble(said, data, rules)
 
 
-def _plain(text: bytes | Raw) -> _Plain | None:
+def _plain(text: bytes | Raw) -> Plain | None:
     """The event, if it is written as most are: compact, in ASCII without escapes, each field once. It is as
     long as its parts then: white space, an escape, a letter beyond ASCII or a second field of a name would
     make it longer."""
@@ -56,8 +56,8 @@ def _plain(text: bytes | Raw) -> _Plain | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     key = plain.idempotency_key
-    size = _FRAME + len(plain.source) + len(plain.event_type) + len(plain.entity_id) + len(plain.event_time)
-    size += len(plain.payload) + (0 if key is None else _KEY_FRAME + len(key))
+    size = FRAME + len(plain.source) + len(plain.event_type) + len(plain.entity_id) + len(plain.event_time)
+    size += len(plain.payload) + (0 if key is None else KEY_FRAME + len(key))
     return plain if size == len(text) else None
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pik.domain.arrivals import Arrival, Outcome, Row
+from pik.domain.columns import Columns, columns_of, recorded
 from pik.domain.errors import Tampered
 from pik.domain.instants import Instant, parse_instant
 from pik.domain.segments import SegmentHead, parse_segment_id
@@ -64,27 +65,47 @@ class ParquetCodec:
     """`ports.SegmentCodec` in Parquet with zstd. Pure: bytes in, bytes out; run it through `Offload`."""
 
     def encode(self, head: SegmentHead, rows: Sequence[Row]) -> bytes:
-        arrivals = [row.arrival for row in rows]
-        columns: list[Sequence[Any]] = [
+        return self._encode(
+            head,
+            columns_of([row.arrival for row in rows]),
             [row.row for row in rows],
-            [a.event_id for a in arrivals],
-            [a.source for a in arrivals],
-            [a.event_type for a in arrivals],
-            [a.entity_id for a in arrivals],
-            [a.event_time.micros for a in arrivals],
-            [a.event_time.rest for a in arrivals],
-            [a.event_time_text for a in arrivals],
-            [None if a.received_time is None else a.received_time.micros for a in arrivals],
-            [None if a.received_time is None else a.received_time.rest for a in arrivals],
-            [head.ingest_time.micros] * len(rows),
-            [a.idempotency_key for a in arrivals],
-            [a.payload_sha256 for a in arrivals],
-            [a.fingerprint for a in arrivals],
             [row.outcome.value for row in rows],
             [row.winner for row in rows],
-            [a.replay_of for a in arrivals],
-            [a.attributes for a in arrivals],
-            [a.data for a in arrivals],
+        )
+
+    def encode_columns(self, head: SegmentHead, arrivals: Columns) -> bytes:
+        count = len(arrivals)
+        return self._encode(head, arrivals, range(count), recorded(arrivals), [None] * count)
+
+    def _encode(
+        self,
+        head: SegmentHead,
+        arrivals: Columns,
+        numbers: Sequence[int],
+        outcomes: Sequence[str],
+        winners: Sequence[str | None],
+    ) -> bytes:
+        received = arrivals.received_time
+        columns: list[Sequence[Any]] = [
+            numbers,
+            arrivals.event_id,
+            arrivals.source,
+            arrivals.event_type,
+            arrivals.entity_id,
+            arrivals.event_micros,
+            arrivals.event_rest,
+            arrivals.event_time_text,
+            [None if time is None else time.micros for time in received],
+            [None if time is None else time.rest for time in received],
+            [head.ingest_time.micros] * len(arrivals),
+            arrivals.idempotency_key,
+            arrivals.payload_sha256,
+            arrivals.fingerprint,
+            outcomes,
+            winners,
+            arrivals.replay_of,
+            arrivals.attributes,
+            arrivals.data,
         ]
         arrays = [_array(values, field) for values, field in zip(columns, SCHEMA, strict=True)]
         metadata = {
@@ -94,6 +115,7 @@ class ParquetCodec:
             "pik.ingest_time": head.ingest_time.text,
         }
         table = pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(metadata))
+        bloom = {"ndv": max(len(arrivals), 1), "fpp": 0.01}
         sink = pa.BufferOutputStream()
         pq.write_table(
             table,
@@ -103,7 +125,7 @@ class ParquetCodec:
             use_dictionary=_DICTIONARY,
             write_page_checksum=True,
             max_rows_per_page=_ROWS_A_PAGE,
-            bloom_filter_options={name: {"ndv": max(len(rows), 1), "fpp": 0.01} for name in _BLOOM_COLUMNS},
+            bloom_filter_options=dict.fromkeys(_BLOOM_COLUMNS, bloom),
         )
         body: bytes = sink.getvalue().to_pybytes()
         return body

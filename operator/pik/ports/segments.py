@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pik.domain.arrivals import Row
+from pik.domain.columns import Columns
 from pik.domain.segments import SegmentEntry, SegmentHead
 
 
@@ -25,6 +26,10 @@ class SegmentCodec(Protocol):
     """A segment's bytes. Deterministic: the same head and rows give the same bytes."""
 
     def encode(self, head: SegmentHead, rows: Sequence[Row]) -> bytes: ...
+
+    def encode_columns(self, head: SegmentHead, arrivals: Columns) -> bytes:
+        """The same of rows in this order of which nothing was decided: RECORDED or REPLAYED."""
+        ...
 
     def decode(self, body: bytes) -> tuple[SegmentHead, list[Row]]:
         """Raises `Tampered` where the bytes are not a segment."""

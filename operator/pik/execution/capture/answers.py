@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 import msgspec
 
 from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.columns import Columns
 from pik.domain.errors import PikError
 
 
@@ -55,11 +58,74 @@ class Item(msgspec.Struct, eq=False):
     turns: int = 0  # times it started again
     straggler: bool = False  # left over by a segment: goes into one that holds nothing else
 
+    @property
+    def events(self) -> int:
+        return 1
+
+    @property
+    def event_id(self) -> str | None:
+        """Of which no two segments may decide at once."""
+        return self.arrival.event_id
+
     def again(self, *, voided: bool) -> Item:
         return msgspec.structs.replace(self, voids=self.voids + voided, turns=self.turns + 1)
 
     def left_over(self) -> Item:
         return msgspec.structs.replace(self, straggler=True)
+
+    def cut(self, _rows: int, _size: int) -> tuple[Item, Item | None]:
+        """It is one event, which cannot be less."""
+        return self, None
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        self.request.answer((self.position,), answers)
+
+
+class Parcel(msgspec.Struct, eq=False):
+    """Arrivals of one request of which nothing has to be decided, on their way to their answers."""
+
+    arrivals: Columns
+    request: Request
+    positions: Sequence[int]
+    size: int  # bytes
+    turns: int = 0  # times it started again
+
+    @property
+    def events(self) -> int:
+        return len(self.arrivals)
+
+    @property
+    def event_id(self) -> str | None:
+        return None
+
+    @property
+    def straggler(self) -> bool:
+        return False
+
+    def again(self) -> Parcel:
+        return msgspec.structs.replace(self, turns=self.turns + 1)
+
+    def cut(self, rows: int, size: int) -> tuple[Parcel, Parcel | None]:
+        """The first of it, at least one event and no more than so many rows and, all but the last, bytes;
+        and the rest, if there is any."""
+        if self.events <= rows and self.size <= size:
+            return self, None
+        end, taken = 0, 0
+        while end < min(rows, self.events) and taken < size:
+            taken += self.arrivals.part(end, end + 1).size
+            end += 1
+        return self._part(0, end, taken), self._part(end, self.events, self.size - taken)
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        self.request.answer(self.positions, answers)
+
+    def _part(self, start: int, end: int, size: int) -> Parcel:
+        return msgspec.structs.replace(
+            self,
+            arrivals=self.arrivals.part(start, end),
+            positions=self.positions[start:end],
+            size=size,
+        )
 
 
 class Request(msgspec.Struct, eq=False):
@@ -71,9 +137,13 @@ class Request(msgspec.Struct, eq=False):
     wake: asyncio.Future[None]
     over: bool = False
 
-    def answer(self, position: int, answer: Answer) -> None:
-        self.answers[position] = answer
-        self.missing -= 1
+    def answer(self, positions: Sequence[int], answers: Sequence[Answer]) -> None:
+        if isinstance(positions, range):
+            self.answers[positions.start : positions.stop] = answers
+        else:
+            for position, answer in zip(positions, answers, strict=True):
+                self.answers[position] = answer
+        self.missing -= len(positions)
         if self.missing == 0 and not self.over:
             self.over = True
             if not self.wake.done():
@@ -87,10 +157,14 @@ class Request(msgspec.Struct, eq=False):
                 self.wake.exception()  # the caller may be gone: then nobody else retrieves it
 
 
-class Attempt(msgspec.Struct, frozen=True):
-    """What one segment brought: answers, items that must go into a later segment, and those that nobody can
-    decide."""
+E = TypeVar("E", Item, Parcel)
+"""What waits in one queue, and goes into one segment with others."""
 
-    answers: list[tuple[Item, Answer]]
-    left: list[Item]
-    failed: list[tuple[Item, PikError]] = []
+
+class Attempt(msgspec.Struct, Generic[E], frozen=True):
+    """What one segment brought: answers, entries that must go into a later segment, and those that nobody
+    can decide."""
+
+    answers: list[tuple[E, Sequence[Answer]]]
+    left: list[E]
+    failed: list[tuple[E, PikError]] = []

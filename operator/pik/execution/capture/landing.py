@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 
+import msgspec
+
 from pik.domain.arrivals import Row
+from pik.domain.columns import Columns
 from pik.domain.errors import AlreadyExists, Fenced, NoSuchTable, NotReady, Unavailable
 from pik.domain.instants import Instant
 from pik.domain.layout import segment_id
@@ -15,7 +18,7 @@ from pik.execution.capture.settings import CaptureSettings
 from pik.execution.concurrency import all_of
 from pik.execution.generations import newest_record
 from pik.execution.ownership import check_epoch
-from pik.execution.reading.describe import describe_rows, known_from
+from pik.execution.reading.describe import describe_columns, describe_rows, known_from
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 
@@ -24,6 +27,15 @@ _PARQUET = "application/vnd.apache.parquet"
 
 class Voided(Exception):
     """Another writer put a void at the segment's key: each of its events starts again."""
+
+
+class _Landed(msgspec.Struct, frozen=True):
+    """What is known of a segment's object."""
+
+    key: str
+    sha256: str
+    size: int
+    known_from: Instant
 
 
 class Landing:
@@ -50,12 +62,21 @@ class Landing:
     ) -> SegmentEntry:
         """PUTs the segment (step 4), which may have been `encoded` before. Raises `Voided`, or `Unavailable`
         after voiding our own key, so that what was given up cannot land later."""
-        stream, settings = self._stream, self._settings
-        key = stream.layout.segment(head.segment)
         body = encoded
         if body is None:
-            body = await stream.offload(stream.codec.encode, head, rows)
-        digest = sha256(body).hexdigest()
+            body = await self._stream.offload(self._stream.codec.encode, head, rows)
+        landed = await self._put(head, body)
+        return describe_rows(head, rows, **msgspec.structs.asdict(landed))
+
+    async def land_columns(self, head: SegmentHead, arrivals: Columns) -> SegmentEntry:
+        """The same of a segment in which nothing was decided."""
+        body = await self._stream.offload(self._stream.codec.encode_columns, head, arrivals)
+        landed = await self._put(head, body)
+        return describe_columns(head, arrivals, **msgspec.structs.asdict(landed))
+
+    async def _put(self, head: SegmentHead, body: bytes) -> _Landed:
+        stream, settings = self._stream, self._settings
+        key = stream.layout.segment(head.segment)
 
         async def put(content: bytes) -> Instant | None:
             """By when this content had landed at the key, in S3's own time; None: another one is there."""
@@ -75,7 +96,7 @@ class Landing:
         if landed is None:
             raise Voided(key)
         known = await self._known_from(head, key, landed)
-        return describe_rows(head, rows, key=key, sha256=digest, size=len(body), known_from=known)
+        return _Landed(key, sha256(body).hexdigest(), len(body), known)
 
     async def _known_from(self, head: SegmentHead, key: str, landed: Instant) -> Instant:
         """By S3's clock alone, as whoever rebuilds the index judges it. `landed` is when it answered; only

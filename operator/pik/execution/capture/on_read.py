@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pik.domain.arrivals import Outcome, Row
+from pik.domain.columns import Columns, joined
 from pik.domain.errors import NoSuchTable, NotReady
 from pik.domain.instants import Instant
-from pik.execution.capture.answers import Answer, Attempt, Item, Status
+from pik.execution.capture.answers import Answer, Attempt, Parcel, Status
 from pik.execution.capture.landing import Landing, Voided
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.generations import KnownGeneration
@@ -23,20 +23,13 @@ class OnRead:
         self._landing = landing
         self._generation = KnownGeneration(stream, settings.patience)
 
-    async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt:
-        """Answers every item, or has all of them start again where the index moved to a generation that does
-        not list this segment. Raises `Unavailable` and `NotReady`: then nothing was answered."""
+    async def commit(self, parcels: Sequence[Parcel], stamp: Instant) -> Attempt[Parcel]:
+        """Answers every event, or has all of them start again where the index moved to a generation that
+        does not list this segment. Raises `Unavailable` and `NotReady`: then nothing was answered."""
         try:
             head = self._landing.head(stamp, await self._generation.known())
-            rows = [
-                Row(
-                    number,
-                    item.arrival,
-                    Outcome.RECORDED if item.arrival.replay_of is None else Outcome.REPLAYED,
-                )
-                for number, item in enumerate(items)
-            ]
-            entry = await self._landing.land(head, rows)
+            arrivals = joined([parcel.arrivals for parcel in parcels])
+            entry = await self._landing.land_columns(head, arrivals)
             registered = await self._landing.register(entry)
         except NoSuchTable as error:
             raise NotReady("the index table is gone: run `pik reindex`") from error
@@ -44,23 +37,25 @@ class OnRead:
             self._generation.forget()  # else a segment would be written for each of its tries
             raise
         except Voided:
-            return Attempt([], [item.again(voided=True) for item in items])
+            return Attempt([], [parcel.again() for parcel in parcels])
         if not registered:
             self._generation.forget()
-            return Attempt([], [item.again(voided=False) for item in items])
-        return Attempt(
-            [
-                (
-                    item,
-                    Answer(
-                        Status(row.outcome.value),
-                        item.arrival.event_id,
-                        (stamp.micros - item.arrival.event_time.micros) // 1000,
-                        entry.key,
-                        row.row,
-                    ),
-                )
-                for item, row in zip(items, rows, strict=True)
-            ],
-            [],
+            return Attempt([], [parcel.again() for parcel in parcels])
+        answers: list[tuple[Parcel, Sequence[Answer]]] = []
+        first = 0
+        for parcel in parcels:
+            answers.append((parcel, _answers(parcel.arrivals, stamp.micros, entry.key, first)))
+            first += parcel.events
+        return Attempt(answers, [])
+
+
+def _answers(arrivals: Columns, stamp: int, key: str, first: int) -> list[Answer]:
+    """Of the segment's rows from `first` on."""
+    return [
+        Answer(
+            Status.RECORDED if run is None else Status.REPLAYED, event_id, (stamp - micros) // 1000, key, row
         )
+        for row, (event_id, micros, run) in enumerate(
+            zip(arrivals.event_id, arrivals.event_micros, arrivals.replay_of, strict=True), first
+        )
+    ]

@@ -32,7 +32,7 @@ class OnWrite:
         self._deciding = Deciding(stream, settings, landing)
         self._generation = KnownGeneration(stream, settings.patience)
 
-    async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt:
+    async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt[Item]:
         """Answers what one segment can decide. Nothing is answered before it is durable and indexed.
 
         Raises `Unavailable` and `NotReady`: then nothing was answered, and what may have been written is
@@ -52,12 +52,12 @@ class OnWrite:
             self._generation.forget()
             return Attempt([], [item.again(voided=isinstance(turn, Voided)) for item in items])
 
-    async def _fill(self, head: SegmentHead, items: Sequence[Item]) -> Attempt:
+    async def _fill(self, head: SegmentHead, items: Sequence[Item]) -> Attempt[Item]:
         """Steps 2 to 6 for one segment. Raises `Again` and `Voided`: then all of it starts again."""
         groups = _by_event(items)
         decisions = await self._deciding.decide(head, groups)
         rows, answers, body = await self._checked(head, groups, decisions)
-        attempt = Attempt(
+        attempt: Attempt[Item] = Attempt(
             answers=[],
             left=[item.left_over() for item in items if not decisions.knows(item.arrival.event_id)],
             failed=[
@@ -71,7 +71,7 @@ class OnWrite:
         entry = await self._landing.land(head, rows, body)
         if not await self._landing.register(entry):
             raise Again
-        attempt.answers.extend(answers)
+        attempt.answers.extend((item, (answer,)) for item, answer in answers)
         return attempt
 
     async def _checked(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from pik.domain.arrivals import Outcome, Row
+from pik.domain.columns import Columns, recorded
 from pik.domain.errors import Tampered
 from pik.domain.instants import Instant
 from pik.domain.segments import MAX_LISTED, SegmentEntry, SegmentHead, TimeRange
@@ -44,19 +45,62 @@ def describe_rows(
 ) -> SegmentEntry:
     """The manifest row of a segment whose rows are at hand. `size` in bytes."""
     arrivals = [row.arrival for row in rows if row.outcome in _MAYBE_EVENTS]
-    sources = {arrival.source for arrival in arrivals}
-    event_types = {arrival.event_type for arrival in arrivals}
+    return _entry(
+        head,
+        key,
+        sha256,
+        size,
+        known_from,
+        event_time=_range(arrival.event_time for arrival in arrivals),
+        received=[arrival.received_time for arrival in arrivals],
+        outcomes=[row.outcome.value for row in rows],
+        sources={arrival.source for arrival in arrivals},
+        event_types={arrival.event_type for arrival in arrivals},
+    )
+
+
+def describe_columns(
+    head: SegmentHead, arrivals: Columns, *, key: str, sha256: str, size: int, known_from: Instant
+) -> SegmentEntry:
+    """The same of a segment in which nothing was decided: all of it may be events."""
+    return _entry(
+        head,
+        key,
+        sha256,
+        size,
+        known_from,
+        event_time=_range_of(arrivals.event_micros, arrivals.event_rest),
+        received=arrivals.received_time,
+        outcomes=recorded(arrivals),
+        sources=set(arrivals.source),
+        event_types=set(arrivals.event_type),
+    )
+
+
+def _entry(
+    head: SegmentHead,
+    key: str,
+    sha256: str,
+    size: int,
+    known_from: Instant,
+    *,
+    event_time: TimeRange | None,
+    received: Iterable[Instant | None],
+    outcomes: Sequence[str],
+    sources: set[str],
+    event_types: set[str],
+) -> SegmentEntry:
     return SegmentEntry(
         segment=head.segment,
         key=key,
         sha256=sha256,
         bytes=size,
-        rows=len(rows),
+        rows=len(outcomes),
         ingest_time=head.ingest_time,
         known_from=known_from,
-        event_time=_range(arrival.event_time for arrival in arrivals),
-        received_time=_range(a.received_time for a in arrivals if a.received_time is not None),
-        outcomes=dict(sorted(Counter(row.outcome.value for row in rows).items())),
+        event_time=event_time,
+        received_time=_range(time for time in received if time is not None),
+        outcomes=dict(sorted(Counter(outcomes).items())),
         sources=tuple(sorted(sources)) if len(sources) <= MAX_LISTED else (),
         event_types=tuple(sorted(event_types)) if len(event_types) <= MAX_LISTED else (),
         sources_complete=len(sources) <= MAX_LISTED,
@@ -73,3 +117,14 @@ def known_from(ingest_time: Instant, last_modified: Instant, settle: float) -> I
 def _range(instants: Iterable[Instant]) -> TimeRange | None:
     ordered = list(instants)
     return TimeRange(min(ordered), max(ordered)) if ordered else None
+
+
+def _range_of(micros: Sequence[int], rests: Sequence[str]) -> TimeRange | None:
+    """The same of instants in two columns."""
+    if not micros:
+        return None
+    first, last = min(micros), max(micros)
+    return TimeRange(
+        Instant(first, min(rest for micro, rest in zip(micros, rests, strict=True) if micro == first)),
+        Instant(last, max(rest for micro, rest in zip(micros, rests, strict=True) if micro == last)),
+    )
