@@ -5,7 +5,7 @@ Its segments lie in a folder, as if they had been fetched; its manifest and its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,7 @@ from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication, Stream
 from pik.memory.index import MemoryIndex, MemoryTable
 from pik.memory.objects import MemoryBucket, MemoryObjectStore
+from pik.ports.index import Reservation
 from pik.ports.objects import StoredObject
 
 ROWS = 10_000  # a segment
@@ -149,11 +150,16 @@ class Forgetting(MemoryObjectStore):
 
 
 async def large(
-    folder: Path, entries: list[SegmentEntry], deduplication: Deduplication, *, keeps: bool = True
+    folder: Path,
+    entries: list[SegmentEntry],
+    deduplication: Deduplication,
+    *,
+    keeps: bool = True,
+    index: Sequence[Reservation] = (),
 ) -> Stream:
     """The stream of these segments. Its bucket knows their keys, and none of their bytes: nothing reads what
     the folder has. `keeps` False: the bodies of ledgers and lists of inputs, which nobody reads here, are not
-    kept in memory either, as they would not be with S3."""
+    kept in memory either, as they would not be with S3. `index`: the entries that its index has."""
     clock, offload, table, bucket = SystemClock(), ThreadOffload(2), MemoryTable(), MemoryBucket()
     objects = MemoryObjectStore(bucket, clock) if keeps else Forgetting(bucket, clock)
     stream = Stream(
@@ -172,6 +178,7 @@ async def large(
         offload,
     )
     await reindex(stream, table.ensure)
+    table.entries.update({entry.event_id: entry for entry in index})
     for entry in entries:
         table.segments[entry.segment] = entry
         bucket.objects[entry.key] = StoredObject(b"", entry.sha256, entry.ingest_time)
