@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,8 +25,9 @@ from pik.domain.errors import (
 from pik.domain.instants import Instant, parse_instant
 from pik.domain.layout import segment_id
 from pik.domain.segments import SegmentHead
+from pik.execution.aggregate.listing import list_inputs
 from pik.execution.aggregate.selection import place, select
-from pik.execution.aggregate.tables import hash_inputs, input_parts, result_rows, to_parquet
+from pik.execution.aggregate.tables import from_parquet, result_rows, to_parquet
 from pik.execution.parquet import ParquetCodec
 from pik.execution.reading.relation import connect, open_arrivals, open_events
 from pik.execution.stream import Deduplication
@@ -123,17 +125,36 @@ def test_neither_order_nor_segments_nor_threads_change_a_byte(tmp_path: Path) ->
         chosen.shuffle(files)
         with closing(connect()) as con:
             con.execute(f"SET threads = {threads}")
-            open_arrivals(con, files)
+            segments = open_arrivals(con, files)
             open_events(con, Deduplication.ON_WRITE)
             select(con, query, within(query.definition.span))
             scales = place(con, query)
             body = to_parquet(result_rows(con, query, scales))
-            listed = input_parts(con, query, scales, 700)
-            parts = [part.drop(["segment", "row", "ingest_time"]) for part in listed]
-            found.add((hash_inputs(con, ()), body, tuple(map(to_parquet, parts))))
+            listed = list_inputs(con, query, scales, (), segments, folder, part=700)
+        tables = [from_parquet(file.read_bytes()) for file in listed.parts]
+        assert places_of(tables) == arrivals_by_place(files)
+        parts = [to_parquet(part.drop(["segment", "row", "ingest_time"])) for part in tables]
+        found.add((listed.hash, listed.count, listed.first, body, tuple(parts)))
     assert len(found) == 1
-    ((digest, count, _), _, parts), = found  # fmt: skip
+    (digest, count, first, _, parts), = found  # fmt: skip
     assert (digest, count, len(parts)) == (inputs_hash(arrivals), 3000, 5)
+    assert list(first) == sorted(a.event_id for a in arrivals)[:10]
+
+
+def places_of(listed: Sequence[pa.Table]) -> set[tuple[str, int, str]]:
+    """Where a list of inputs says that each event lies."""
+    names = ["segment", "row", "event_id"]
+    return {tuple(row.values()) for part in listed for row in part.select(names).to_pylist()}
+
+
+def arrivals_by_place(files: Sequence[Path]) -> set[tuple[str, int, str]]:
+    """The same, from the segments."""
+    rows = {file.stem: from_parquet(file.read_bytes()) for file in files}
+    return {
+        (name, row["row"], row["event_id"])
+        for name, table in rows.items()
+        for row in table.select(["row", "event_id"]).to_pylist()
+    }
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

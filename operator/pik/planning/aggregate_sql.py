@@ -1,9 +1,9 @@
 # ruff: noqa: S608 - expressions are checked and built from their parts, and the rest is pik's own
 """The SQL that answers a definition, over the view `events`.
 
-It makes tables one from the other: `candidates` (the events of the window that were known), `inputs` (those
-that meet `where`), `placed` (with their bucket and groups). From the last come the rows of the result, and
-the list of inputs that names the version.
+It makes one from the other: the table `candidates` (the events of the window that were known), the table
+`inputs` (those that meet `where`), and the view `placed` (with their bucket and groups). From the last come
+the rows of the result, and the list of inputs that names the version.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ from pik.planning.sql.values import Sql
 BUCKET = "bucket"
 """A result's first column: when the bucket starts."""
 
-_PLACE = (
+LISTED = (
     "event_id", "fingerprint", "event_time", "event_time_rest", "received_time", "received_time_rest",
-    "ingest_time", "segment", "row",
+    "ingest_time", "arrival",
 )  # fmt: skip
+"""What is listed of each input, besides its bucket and groups."""
+
 _PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 # What an arrival says that its event id and fingerprint leave open, as text. Where a result depends on it,
 # so does the inputs hash: a winner may be another arrival of the same event (OnRead, a segment that landed
@@ -114,11 +116,11 @@ class AggregateQuery:
                     read.add("payload_sha256")
         return tuple(name for name in _OPEN if name in read)
 
-    def stage(self, table: str, relation: str, condition: str, keep: Sequence[str] = ()) -> str:
+    def stage(self, table: str, relation: str, condition: str, keep: Sequence[str]) -> str:
         """Makes `table` of the rows of `relation` that meet `condition`, with what the expressions read, and
         the columns `keep`."""
         named = {name for expression in self._expressions for name in expression.columns}
-        columns = list(dict.fromkeys([*_PLACE, *sorted(named), *_OPEN, *keep]))
+        columns = list(dict.fromkeys(["event_id", "event_time", *sorted(named), *keep]))
         values, source = "", f"SELECT * FROM {relation} WHERE {condition}"
         if self._paths:
             pointers = f"[{', '.join(literal(path.pointer) for path in self._paths)}]"
@@ -134,9 +136,11 @@ class AggregateQuery:
         return f"CREATE TABLE {table} AS SELECT {', '.join(columns)}{values} FROM ({source})"
 
     def choose(self) -> str:
-        """Makes `inputs` of `candidates`."""
-        condition = "true" if self.where is None else self.where.sql(_STAGED).text
-        return f"CREATE TABLE inputs AS SELECT * FROM candidates WHERE {condition}"
+        """Makes `inputs` of `candidates`, which is gone then."""
+        if self.where is None:
+            return "ALTER TABLE candidates RENAME TO inputs"
+        condition = self.where.sql(_STAGED).text
+        return f"CREATE TABLE inputs AS SELECT * FROM candidates WHERE {condition}; DROP TABLE candidates"
 
     def problems_of_choice(self) -> str | None:
         """Which of `candidates` `where` cannot be asked of; None: it can of all."""
@@ -164,13 +168,14 @@ class AggregateQuery:
         return _problems("inputs", f"coalesce({', '.join(several)})" if several else None)
 
     def place(self, scales: Scales) -> str:
-        """Makes `placed` of `inputs` and `pieces`, a table of `buckets.Piece`."""
+        """Makes `placed` of `inputs` and `pieces`, a table of `buckets.Piece`; anew where it is there."""
         groups = "".join(
             f", {column.expression.sql(_STAGED, scales.__getitem__).text} AS group_{n}"
             for n, column in enumerate(self.groups)
         )
         return (
-            f"CREATE TABLE placed AS SELECT inputs.*, make_timestamptz(pieces.start) AS {BUCKET}{groups}"
+            "CREATE OR REPLACE VIEW placed AS"
+            f" SELECT inputs.*, make_timestamptz(pieces.start) AS {BUCKET}{groups}"
             f" FROM inputs JOIN pieces ON {_slot(self.definition.bucket)} = pieces.slot"
             " AND epoch_us(event_time) >= pieces.first AND epoch_us(event_time) < pieces.last"
         )
@@ -202,10 +207,12 @@ class AggregateQuery:
             f" ORDER BY {', '.join(order)}"
         )
 
-    def inputs(self) -> str:
-        """The events of `placed` in order of their ids, with `group_<n>`."""
+    def inputs(self, open_columns: Sequence[str]) -> str:
+        """The events of `placed` in order of their ids: LISTED, the bucket, `group_<n>`, and the values of
+        `open_columns` as text in `open_<n>`."""
         groups = "".join(f", group_{n}" for n in range(len(self.groups)))
-        return f"SELECT {', '.join(_PLACE)}, {BUCKET}{groups} FROM placed ORDER BY event_id"
+        values = "".join(f", {_OPEN[name]}::VARCHAR AS open_{n}" for n, name in enumerate(open_columns))
+        return f"SELECT {', '.join(LISTED)}, {BUCKET}{groups}{values} FROM placed ORDER BY event_id"
 
     @cached_property
     def _expressions(self) -> list[Expression]:
@@ -254,14 +261,6 @@ def received_by(as_of: Instant) -> str:
     """A condition: by its source's word the event was known at `as_of`."""
     at = f"make_timestamptz({as_of.micros})"
     return f"({KNOWN_TIME} < {at} OR {KNOWN_TIME} = {at} AND coalesce(received_time_rest, '') = '')"
-
-
-def lines_of(table: str, open_columns: Sequence[str]) -> str:
-    """What the inputs hash is taken of: for each event a line of its id, its fingerprint and the values of
-    `open_columns`, in order of the ids."""
-    values = ["event_id", "fingerprint", *(_OPEN[name] for name in open_columns)]
-    joined = " || ' ' || ".join(values)
-    return f"SELECT {joined} || chr(10) AS line FROM {table} ORDER BY event_id"
 
 
 def _slot(bucket: TimeBucket) -> str:

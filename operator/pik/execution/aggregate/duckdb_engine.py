@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
 from pik.domain.errors import OutOfMemory
+from pik.execution.aggregate.listing import Listed, list_inputs
 from pik.execution.aggregate.records import AsOf, VersionRecord
 from pik.execution.aggregate.selection import condition, exactly, place, select
-from pik.execution.aggregate.tables import (
-    PART,
-    from_parquet,
-    hash_inputs,
-    input_parts,
-    result_rows,
-    to_parquet,
-)
+from pik.execution.aggregate.tables import from_parquet, result_rows, to_parquet
 from pik.execution.reading.relation import connect, open_arrivals, open_events
 from pik.execution.stream import Stream
-from pik.planning.aggregate_sql import AggregateQuery, Scales, query_of
+from pik.planning.aggregate_sql import AggregateQuery, query_of
 from pik.planning.definitions import Definition, version_of
 
 
@@ -39,8 +34,8 @@ class DuckDBEngine:
         """What it comes to, as long as the connection is open. Raises UnreadableValue, naming an event, and
         OutOfMemory."""
         try:
-            with closing(connect(self._memory)) as con:
-                yield await stream.offload(_answer, con, stream, self._query, known, files)
+            with closing(connect(self._memory)) as con, TemporaryDirectory(prefix="pik-") as folder:
+                yield await stream.offload(_answer, con, stream, self._query, known, files, Path(folder))
         except duckdb.OutOfMemoryException as error:
             raise OutOfMemory(
                 f"it needs more memory than the {self._memory or 'machine'} that it is given"
@@ -48,20 +43,11 @@ class DuckDBEngine:
 
 
 class DuckDBAnswer:
-    """`compute.Computed` over the table `placed` of an open connection."""
+    """`compute.Computed` whose list of inputs lies in files."""
 
-    def __init__(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        query: AggregateQuery,
-        scales: Scales,
-        record: VersionRecord,
-        rows: pa.Table,
-    ) -> None:
-        self._con = con
-        self._query = query
-        self._scales = scales
+    def __init__(self, record: VersionRecord, rows: pa.Table, parts: Sequence[Path]) -> None:
         self._rows = rows
+        self._parts = parts
         self.record = record
 
     def rows(self) -> bytes:
@@ -71,7 +57,7 @@ class DuckDBAnswer:
         return bool(from_parquet(kept).equals(self._rows))
 
     def parts(self) -> Iterator[bytes]:
-        return map(to_parquet, input_parts(self._con, self._query, self._scales))
+        return map(Path.read_bytes, self._parts)
 
 
 def _answer(
@@ -80,23 +66,28 @@ def _answer(
     query: AggregateQuery,
     known: AsOf,
     files: Sequence[Path],
+    folder: Path,
 ) -> DuckDBAnswer:
-    open_arrivals(con, files)
+    segments = open_arrivals(con, files)
     open_events(con, stream.deduplication)
-    select(con, query, condition(query, known))
+    open_columns = query.open_columns(stream.fingerprint_exclude)
+    select(con, query, condition(query, known), open_columns)
     scales = place(con, query)
+    with exactly("groupBy"):
+        listed = list_inputs(con, query, scales, open_columns, segments, folder)
     with exactly("measures"):
         rows = result_rows(con, query, scales)
-    inputs_hash, count, first = hash_inputs(con, query.open_columns(stream.fingerprint_exclude))
-    definition = query.definition
-    record = VersionRecord(
-        version=version_of(definition.hash, inputs_hash),
+    return DuckDBAnswer(_record(query.definition, listed, rows.num_rows), rows, listed.parts)
+
+
+def _record(definition: Definition, listed: Listed, rows: int) -> VersionRecord:
+    return VersionRecord(
+        version=version_of(definition.hash, listed.hash),
         definition_hash=definition.hash,
-        inputs_hash=inputs_hash,
+        inputs_hash=listed.hash,
         definition=definition,
-        input_count=count,
-        input_parts=max(1, -(-count // PART)),
-        row_count=rows.num_rows,
-        sample_event_ids=first,
+        input_count=listed.count,
+        input_parts=len(listed.parts),
+        row_count=rows,
+        sample_event_ids=listed.first,
     )
-    return DuckDBAnswer(con, query, scales, record, rows)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pik.api.aggregate_version import KnownBy, TimeBucket
 from pik.domain.errors import OutOfMemory, UnreadableValue
 from pik.execution.aggregate.records import AsOf
-from pik.planning.aggregate_sql import AggregateQuery, Scales, received_by, within
+from pik.planning.aggregate_sql import LISTED, AggregateQuery, Scales, received_by, within
 from pik.planning.buckets import HOUR, Piece, pieces, slot_length, starts
 from pik.planning.definitions import Definition
 from pik.planning.sql.payload import Reading
@@ -23,16 +23,18 @@ def condition(query: AggregateQuery, as_of: AsOf) -> str:
     return inside if as_of.known_by is KnownBy.INGEST_TIME else f"{inside} AND {received_by(as_of.instant)}"
 
 
-def select(con: duckdb.DuckDBPyConnection, query: AggregateQuery, wanted: str) -> None:
-    """Makes `inputs` of the events that `wanted` and the definition's `where` select.
+def select(
+    con: duckdb.DuckDBPyConnection, query: AggregateQuery, wanted: str, open_columns: Sequence[str] = ()
+) -> None:
+    """Makes `inputs` of the events that `wanted` and the definition's `where` select. `open_columns`: as
+    `AggregateQuery` says them.
 
     Raises UnreadableValue, which names a problem, an event, and how many have it.
     """
-    con.execute(query.stage("candidates", "events", wanted))
+    con.execute(query.stage("candidates", "events", wanted, [*LISTED, *open_columns]))
     _refuse(con, "where", query.problems_of_choice())
     with exactly("where"):
         con.execute(query.choose())
-    con.execute("DROP TABLE candidates")
 
 
 def place(con: duckdb.DuckDBPyConnection, query: AggregateQuery) -> Scales:
@@ -42,13 +44,11 @@ def place(con: duckdb.DuckDBPyConnection, query: AggregateQuery) -> Scales:
         (needed,) = con.execute(query.places_needed()).fetchall()
         scales = dict(zip(query.numbers, needed, strict=True))
     _refuse(con, "groupBy and measures", query.problems_of_results(scales))
-    con.register(
-        "pieces", _pieces(query.definition, [slot for (slot,) in con.execute(query.slots()).fetchall()])
-    )
-    con.execute("DROP TABLE IF EXISTS placed")
-    with exactly("groupBy"):
-        con.execute(query.place(scales))
-    con.unregister("pieces")
+    slots = [slot for (slot,) in con.execute(query.slots()).fetchall()]
+    con.register("made", _pieces(query.definition, slots))
+    con.execute("CREATE OR REPLACE TABLE pieces AS SELECT * FROM made")
+    con.unregister("made")
+    con.execute(query.place(scales))
     return scales
 
 

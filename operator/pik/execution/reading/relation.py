@@ -52,9 +52,9 @@ def connect(memory: str | None = None, spill: Path | None = None) -> duckdb.Duck
     return con
 
 
-def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list[str]:
     """Makes the view `arrivals` over segment files named `<segment>.parquet`, and locks the connection down
-    to them.
+    to them. Returns the segments in their order: those of the arrivals from n · 2³² on are of the n-th.
 
     Columns: the segment's, `segment` (str(SegmentID)) and `arrival`, a BIGINT that is unique and orders the
     arrivals of the files by (ingest time, segment, row). TIMESTAMPTZ columns are in UTC; take them into
@@ -71,7 +71,7 @@ def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None
             f"CREATE VIEW arrivals AS SELECT {nothing}, NULL::VARCHAR AS segment, NULL::BIGINT AS arrival"
             " WHERE false"
         )
-        return
+        return []
     con.execute(
         f"""
         CREATE VIEW arrivals AS
@@ -79,6 +79,7 @@ def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None
         FROM {_scan(ordered)}
         """  # noqa: S608 - the paths are quoted
     )
+    return [Path(path).stem for path in ordered]
 
 
 def _in_order(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> list[str]:

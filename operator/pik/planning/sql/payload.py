@@ -18,6 +18,8 @@ TEXT_PLACES = 18
 """Decimal places that a number may have where it is read as text."""
 
 _NUMBER_TYPES = "('BIGINT', 'UBIGINT', 'DOUBLE')"  # as json_type names them
+_WHOLE_TYPES = "('BIGINT', 'UBIGINT')"
+_WHOLE_DIGITS = 20  # that numbers of these have at most
 
 
 class Path(msgspec.Struct, frozen=True, order=True):
@@ -141,7 +143,10 @@ def is_present(path: Path, source: Source) -> str:
 
 def places(reading: Reading, source: Source) -> str:
     """SQL for the decimal places that a number needs (INTEGER, from 0 on), NULL where it is no number."""
-    return f"(CASE WHEN {_has_type(reading, source)} THEN {_places(source.text_of(reading.path))} END)"
+    needed = _places(source.text_of(reading.path))
+    return (
+        f"(CASE WHEN {_is_whole(reading, source)} THEN 0 WHEN {_has_type(reading, source)} THEN {needed} END)"
+    )
 
 
 def problem(reading: Reading, source: Source, scale: int) -> str | None:
@@ -155,6 +160,8 @@ def problem(reading: Reading, source: Source, scale: int) -> str | None:
         f"WHEN NOT {_has_type(reading, source)} THEN {expected} || {_type_name(found)}",
     ]
     if reading.kind.is_number:
+        if reading.digits - scale >= _WHOLE_DIGITS:
+            cases.append(f"WHEN {_is_whole(reading, source)} THEN NULL")
         cases.append(f"WHEN NOT {_fits(reading, text, scale)} THEN {literal(_too_long(reading, scale))}")
     if reading.kind is Kind.ANY_TEXT:
         number = f"{found} IN {_NUMBER_TYPES}"
@@ -166,6 +173,11 @@ def problem(reading: Reading, source: Source, scale: int) -> str | None:
 def literal(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _is_whole(reading: Reading, source: Source) -> str:
+    """Most numbers are whole, and are known to be by their type, without a look at their text."""
+    return f"({source.type_of(reading.path)} IN {_WHOLE_TYPES})"
 
 
 def _has_type(reading: Reading, source: Source) -> str:
@@ -216,7 +228,12 @@ def _unscaled(text: str, digits: int, scale: int) -> str:
 def _places(text: str) -> str:
     fraction = f"length(rtrim(regexp_extract({text}, '[.]([0-9]+)', 1), '0'))"
     exponent = f"coalesce(TRY_CAST(regexp_extract({text}, '[eE][+]?(-?[0-9]+)', 1) AS BIGINT), 0)"
-    return f"greatest({fraction} - {exponent}, 0)"
+    after_point = f"length(rtrim({text}, ' 0')) - strpos({text}, '.')"
+    return (
+        f"(CASE WHEN contains({text}, 'e') OR contains({text}, 'E')"
+        f" THEN greatest({fraction} - {exponent}, 0)"
+        f" WHEN contains({text}, '.') THEN {after_point} ELSE 0 END)"
+    )
 
 
 def _step_text(step: str | int) -> str:
