@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import duckdb
+from contextlib import closing
+
 import pytest
 
-from pik.planning.memory import memory_bytes, memory_limit
+from pik.execution.reading.relation import connect
+from pik.planning.memory import duckdb_limit, memory_bytes, memory_limit
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,13 @@ def test_a_spec_gets_no_more_than_the_installation_gives(
     assert memory_limit(asked, most) == limit
 
 
+@pytest.mark.parametrize("memory", ["64MB", "100Mi", "256Mi", "512Mi", "1Gi", "64Gi"])
+def test_duckdb_gets_less_than_its_process(memory: str) -> None:
+    limit = duckdb_limit(memory_bytes(memory))
+    assert 0 < limit <= memory_bytes(memory) * 3 / 4
+
+
 def test_duckdb_takes_it() -> None:
-    with duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{memory_limit('1Gi', None)}'")
-        assert connection.execute("SELECT current_setting('memory_limit')").fetchone() == ("1.0 GiB",)
+    with closing(connect("1Gi")) as connection:
+        limit = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+        assert limit == ("624.0 MiB",)

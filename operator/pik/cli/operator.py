@@ -81,7 +81,7 @@ from pik.planning.replay.addresses import ForbiddenNetwork
     envvar="PIK_MEMORY",
     show_envvar=True,
     metavar="SIZE",
-    help="DuckDB's limit for one plan, such as 512MB.",
+    help="Memory for one plan, such as 512MB.",
 )
 @click.option(
     "--workers",

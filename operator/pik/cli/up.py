@@ -54,7 +54,7 @@ from pik.local.up import Teller, UpSettings, local_mode
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Most memory that DuckDB takes for one computation, such as 512MB. Default: 80% of the machine's.",
+    help="Memory for one computation, such as 1GiB. Default: 80% of the machine's.",
 )
 @max_wait_option
 @click.option(

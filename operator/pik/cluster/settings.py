@@ -29,12 +29,11 @@ class OperatorSettings:
     is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled;
     empty: all. `gateway`: base URL under which producers reach the gateway; None: there is none.
     `gateway_health`: where its `/readyz` is; None: under the same. `callers`: how it can tell who sends.
-    `memory`: DuckDB's limit for one plan,
-    such as `512MB`. `roles`: file with the map of roles; None: there are none. `forbidden`: networks where
-    no target of a replay may be, besides the API server's. `cache`: directory for segments that are being
-    read; empty: a temporary one. `host`, `metrics_port`: where health and metrics are served; None: nowhere.
-    `jobs`: the pods that run replays and compute aggregates; None: this process does. `grace`: seconds for
-    what is under way when the process is told to stop."""
+    `memory`: of one plan, such as `768MB`. `roles`: file with the map of roles; None: there are none.
+    `forbidden`: networks where no target of a replay may be, besides the API server's. `cache`: directory for
+    segments that are being read; empty: a temporary one. `host`, `metrics_port`: where health and metrics are
+    served; None: nowhere. `jobs`: the pods that run replays and compute aggregates; None: this process does.
+    `grace`: seconds for what is under way when the process is told to stop."""
 
     cluster: str
     namespace: str

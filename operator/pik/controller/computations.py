@@ -21,7 +21,7 @@ _COMPARE = "compare"
 
 
 class InProcessComputations:
-    """`Computations` beside the reconcilers. `memory`: DuckDB's limit for one of them, such as `512MB`."""
+    """`Computations` beside the reconcilers. `memory`: of one of them, such as `512MB`."""
 
     def __init__(self, background: Background, *, memory: str | None = None) -> None:
         self._background = background

@@ -45,7 +45,7 @@ class Codec:
 
 
 def selector_of(stream: Stream, memory: str | None) -> Selector:
-    """Slices of the stream, with conditions as pik allows them. `memory`: DuckDB's limit."""
+    """Slices of the stream, with conditions as pik allows them. `memory`: as in `relation.connect`."""
     from pik.execution.replay.duckdb_selector import DuckDBSelector
     from pik.planning.expressions import guarded, parse_condition
 

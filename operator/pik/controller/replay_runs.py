@@ -72,7 +72,7 @@ class InProcessRuns:
         lease_holder: str | None = None,
         memory: str | None = None,
     ) -> None:
-        """`lease_holder`: as in `Tools`. `memory`: DuckDB's limit for one run."""
+        """`lease_holder`: as in `Tools`. `memory`: of one run, as in `relation.connect`."""
         self._background = background
         self._cloud = cloud
         self._clock = clock

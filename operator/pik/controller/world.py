@@ -57,7 +57,7 @@ class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
     one, `gateway_answers`: whether it takes requests now, `callers`: how it can tell who sends.
     `loopback`: whether replays may be sent to this machine, `networks`: where none is sent to besides.
-    `in_pods`: whether work is done in pods. `memory`: DuckDB's limit for one plan, such as `512MB`.
+    `in_pods`: whether work is done in pods. `memory`: of one plan, such as `512MB`.
     `rebuilding`: held by whoever builds an index, which reads all of its raw."""
 
     cluster: str

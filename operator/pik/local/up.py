@@ -49,7 +49,7 @@ class Stopped(PikError):
 @dataclass(frozen=True, slots=True)
 class UpSettings:
     """`port`: of the gateway; 0 takes a free one. `grace`: seconds that requests and runs under way get at
-    the end. `memory`: DuckDB's limit for one computation, such as `512MB`. `max_wait`: seconds that an event
+    the end. `memory`: of one computation, such as `512MB`. `max_wait`: seconds that an event
     may have to wait behind others; what would wait longer is answered 429."""
 
     port: int = 0

@@ -19,7 +19,7 @@ from pik.api.common import API_VERSION
 from pik.api.execution import Execution
 from pik.api.replay_job import ErrorAction, ReplayJob
 from pik.cluster.api import Object
-from pik.cluster.jobs.resources import duckdb_limit, resources_of
+from pik.cluster.jobs.resources import memory_of, resources_of
 from pik.cluster.jobs.secrets import SECRETS
 from pik.cluster.jobs.settings import JobSettings
 from pik.cluster.jobs.task import (
@@ -97,7 +97,7 @@ def wanted_replay(run: Run, settings: JobSettings) -> Wanted:
         plan_hash=run.record.plan_hash,
         pace=share(run.pace, resource.spec.parallelism),
         grace=settings.grace - 5.0,
-        memory=duckdb_limit(resources["limits"]["memory"]),
+        memory=memory_of(resources),
         loopback=settings.loopback,
         networks=tuple(ForbiddenTask(str(one.network), one.why) for one in settings.networks),
     )
@@ -140,7 +140,7 @@ def wanted_aggregate(question: Question, settings: JobSettings) -> Wanted:
         known_by=resource.spec.knownBy,
         as_of=resource.spec.asOf,
         before=question.before,
-        memory=duckdb_limit(resources["limits"]["memory"]),
+        memory=memory_of(resources),
     )
     single: dict[str, Any] = {
         "completions": 1,

@@ -1,4 +1,4 @@
-"""CPU and memory of a pod, and what DuckDB may take of it."""
+"""CPU and memory of a pod."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ _SCALES = {
     **{name: Decimal(1_000) ** power for power, name in enumerate(("k", "M", "G", "T"), start=1)},
     **{name: Decimal(1_024) ** power for power, name in enumerate(("Ki", "Mi", "Gi", "Ti"), start=1)},
 }
-_INTERPRETER = 192 * 1024**2  # bytes that a worker takes beside DuckDB (160 MiB measured, idle)
-_SHARE = Decimal("0.75")  # of the rest: DuckDB's limit is not all that it takes, and results are not in it
-_LEAST = 1024**2
 
 
 def amount(quantity: str | int) -> Decimal:
@@ -56,8 +53,6 @@ def _amounts(given: Amounts | None) -> dict[str, str | int]:
     return {} if given is None else given.model_dump(by_alias=True, exclude_none=True)
 
 
-def duckdb_limit(memory: str | int) -> str:
-    """DuckDB's limit in a container that may take this much."""
-    whole = amount(memory)
-    left = max((whole - _INTERPRETER) * _SHARE, whole / 4, Decimal(_LEAST))
-    return f"{int(left // 1024**2)}MiB"
+def memory_of(resources: dict[str, Any]) -> str:
+    """What a container with these `resources` may take, in bytes, such as `512000000B`."""
+    return f"{int(amount(resources['limits']['memory']))}B"

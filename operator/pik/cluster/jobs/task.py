@@ -49,8 +49,9 @@ class ForbiddenTask(msgspec.Struct, frozen=True):
 
 class ReplayTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Replay", tag_field="kind"):
     """One shard of a run of the ReplayJob of this name; the pod's completion index says which. `pace`: the
-    share of one pod. `memory`: DuckDB's limit. `grace`: seconds that the pod gets to come to a checkpoint.
-    `loopback`: whether its own machine may be a target, as in a test; `networks`: what may not."""
+    share of one pod. `memory`: what the pod may take. `grace`: seconds that the pod gets to come to a
+    checkpoint. `loopback`: whether its own machine may be a target, as in a test; `networks`: what may
+    not."""
 
     stream: StreamTask
     namespace: str

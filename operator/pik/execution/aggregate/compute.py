@@ -77,7 +77,7 @@ async def compute(
 
     `as_of` None: as known when this was first asked under this namespace and name. With
     `KnownBy.RECEIVED_TIME` an event counts as known from its received time on, or from its ingest time where
-    its source said nothing. `memory`: the engine's limit, such as `512MB`.
+    its source said nothing. `memory`: as in `relation.connect`.
 
     Raises InvalidExpression and InvalidDefinition, naming the field; UnreadableValue, naming an event;
     OutOfMemory; NotReproducible where the version is kept with other rows; and what `pinned_snapshot` does.

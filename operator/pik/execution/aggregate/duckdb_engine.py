@@ -22,7 +22,7 @@ from pik.planning.definitions import Definition, version_of
 
 
 class DuckDBEngine:
-    """Computes one definition. `memory`: DuckDB's limit, such as `512MB`."""
+    """Computes one definition. `memory`: as in `relation.connect`."""
 
     def __init__(self, definition: Definition, memory: str | None = None) -> None:
         """Raises InvalidExpression and InvalidDefinition, naming the field."""

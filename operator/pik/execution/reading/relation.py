@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pik.execution.parquet import SCHEMA
 from pik.execution.stream import Deduplication
+from pik.planning.memory import duckdb_limit, memory_bytes
 
 _SQL_TYPES = {
     pa.int32(): "INTEGER",
@@ -33,9 +34,9 @@ anew as `file_index`."""
 def connect(memory: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     """DuckDB in this process, in UTC, that loads no extension.
 
-    `memory`: DuckDB's own limit, such as `512MB`; the process takes more. `spill`: a folder of this
-    connection's own for what does not fit, made when needed and removed on close; default: a fresh one in
-    the system's folder for temporary files.
+    `memory`: what the process may take, such as `1GiB`; None: 80% of the machine's, and more. `spill`: a
+    folder of this connection's own for what does not fit, made when needed and removed on close; default: a
+    fresh one in the system's folder for temporary files.
     """
     spill = spill or Path(tempfile.gettempdir()) / f"pik-{uuid4().hex}"
     con = duckdb.connect()
@@ -48,7 +49,7 @@ def connect(memory: str | None = None, spill: Path | None = None) -> duckdb.Duck
     con.execute("SET preserve_insertion_order = false")  # every order that matters is asked for
     con.execute("SET temp_directory = ?", [str(spill)])
     if memory is not None:
-        con.execute("SET memory_limit = ?", [memory])
+        con.execute("SET memory_limit = ?", [f"{duckdb_limit(memory_bytes(memory))}B"])
     return con
 
 

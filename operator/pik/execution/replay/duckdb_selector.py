@@ -55,8 +55,8 @@ _LOOK_UP = 0.05  # seconds between two tries to interrupt a query
 
 
 class DuckDBSelector:
-    """`condition` makes SQL of a job's condition, or raises `InvalidExpression`. `memory`: DuckDB's limit,
-    such as `512MB`."""
+    """`condition` makes SQL of a job's condition, or raises `InvalidExpression`. `memory`: as in
+    `relation.connect`."""
 
     def __init__(
         self, stream: Stream, condition: Callable[[str], str], memory: str | None = None, tail: float = TAIL
