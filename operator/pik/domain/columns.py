@@ -41,8 +41,8 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
     def size(self) -> int:
         """Bytes that they take to keep: the sum of `arrivals.size_of`."""
         texts = (self.data, self.entity_id, self.source, self.event_type)
-        size = len(self) * OVERHEAD + sum(sum(map(len, texts_of)) for texts_of in texts)
-        return size + sum(len(text) for text in chain(self.attributes, self.idempotency_key) if text)
+        some = (filter(None, self.attributes), filter(None, self.idempotency_key))
+        return len(self) * OVERHEAD + sum(sum(map(len, each)) for each in (*texts, *some))
 
     def part(self, start: int, end: int) -> Columns:
         return Columns(*[column[start:end] for column in msgspec.structs.astuple(self)])

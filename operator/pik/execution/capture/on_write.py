@@ -21,6 +21,10 @@ from pik.execution.capture.winners import Sameness, Winner
 from pik.execution.generations import KnownGeneration
 from pik.execution.stream import Stream
 
+_SENDING = 0.001  # seconds until reservations are on their way: before, they would wait for the CPU
+_Made = tuple[list[Row], list[tuple[Item, Answer]], bytes]
+"""A segment's rows, the answers they stand for, and its bytes."""
+
 
 class OnWrite:
     """One writer of an `OnWrite` stream."""
@@ -31,6 +35,7 @@ class OnWrite:
         self._landing = landing
         self._deciding = Deciding(stream, settings, landing)
         self._generation = KnownGeneration(stream, settings.patience)
+        self._repeats = False  # whether there were any the last time
 
     async def commit(self, items: Sequence[Item], stamp: Instant) -> Attempt[Item]:
         """Answers what one segment can decide. Nothing is answered before it is durable and indexed.
@@ -55,8 +60,17 @@ class OnWrite:
     async def _fill(self, head: SegmentHead, items: Sequence[Item]) -> Attempt[Item]:
         """Steps 2 to 6 for one segment. Raises `Again` and `Voided`: then all of it starts again."""
         groups = _by_event(items)
-        decisions = await self._deciding.decide(head, groups)
-        rows, answers, body = await self._checked(head, groups, decisions)
+        guess = self._guess(head, groups)
+        try:
+            decisions = await self._deciding.decide(head, groups)
+            self._repeats = decisions != _all_new(groups)
+            if self._repeats and guess is not None:
+                guess.cancel()
+                guess = None
+            rows, answers, body = await self._checked(head, groups, decisions, guess)
+        finally:
+            if guess is not None:
+                guess.cancel()
         attempt: Attempt[Item] = Attempt(
             answers=[],
             left=[item.left_over() for item in items if not decisions.knows(item.arrival.event_id)],
@@ -74,10 +88,26 @@ class OnWrite:
         attempt.answers.extend((item, (answer,)) for item, answer in answers)
         return attempt
 
+    def _guess(self, head: SegmentHead, groups: dict[str, list[Item]]) -> asyncio.Future[_Made] | None:
+        """The segment as it is where nothing is a repeat, made while that is found out. Where repeats came
+        the last time it would mostly be for nothing."""
+        if self._repeats:
+            return None
+
+        async def made() -> _Made:
+            await self._stream.clock.sleep(_SENDING)
+            return await self._stream.offload(self._segment, head, groups, _all_new(groups))
+
+        return asyncio.ensure_future(made())
+
     async def _checked(
-        self, head: SegmentHead, groups: dict[str, list[Item]], decisions: Decisions
-    ) -> tuple[list[Row], list[tuple[Item, Answer]], bytes]:
-        """Step 3, and meanwhile what step 4 puts. Raises `Again`."""
+        self,
+        head: SegmentHead,
+        groups: dict[str, list[Item]],
+        decisions: Decisions,
+        guess: asyncio.Future[_Made] | None,
+    ) -> _Made:
+        """Step 3, and meanwhile what step 4 puts, unless that was made before. Raises `Again`."""
 
         async def read() -> None:
             if await self._generation.read() != head.segment.generation:
@@ -85,15 +115,13 @@ class OnWrite:
 
         reading = asyncio.ensure_future(read())
         try:
-            made = await self._stream.offload(self._segment, head, groups, decisions)
+            made = await (guess or self._stream.offload(self._segment, head, groups, decisions))
             await reading
         finally:
             reading.cancel()
         return made
 
-    def _segment(
-        self, head: SegmentHead, groups: dict[str, list[Item]], decisions: Decisions
-    ) -> tuple[list[Row], list[tuple[Item, Answer]], bytes]:
+    def _segment(self, head: SegmentHead, groups: dict[str, list[Item]], decisions: Decisions) -> _Made:
         rows, answers = self._rows(head, groups, decisions)
         return rows, answers, self._stream.codec.encode(head, rows)
 
@@ -128,6 +156,10 @@ class OnWrite:
                 )
                 answers.append((item, answer))
         return rows, answers
+
+
+def _all_new(groups: dict[str, list[Item]]) -> Decisions:
+    return Decisions(winners=dict.fromkeys(groups))
 
 
 def _outcome(same: Sameness, item: Item) -> Outcome:
