@@ -15,6 +15,7 @@ row. What is wrong with one event rejects that event alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 from msgspec import Raw
 
@@ -62,17 +63,32 @@ def decode_request(
 
 
 def decode_batch(
-    body: bytes, rules: IntakeRules, content_type: str | None = None, headers: Headers = ()
+    body: bytes,
+    rules: IntakeRules,
+    content_type: str | None = None,
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Columns | list[Intake]:
     """The same, in columns where all of it is written as most is. Raises as `decode_request`."""
-    headers = list(headers)
-    media_type = _media_type(content_type)
-    lines = media_type in _LINES
-    json = content_type is None or (media_type == _PLAIN and is_json(content_type))
-    columns = None
-    if lines or (json and not _is_binary(headers)):
-        columns = plain_batch(body, rules, lines=lines)
+    columns, form = None, _form(content_type)
+    if form is _Form.LINES or (form is _Form.JSON and not _is_binary(headers)):
+        columns = plain_batch(body, rules, lines=form is _Form.LINES)
     return decode_request(body, rules, content_type, headers) if columns is None else columns
+
+
+class _Form(Enum):
+    LINES = 1
+    JSON = 2
+    OTHER = 3
+
+
+def _form(content_type: str | None) -> _Form:
+    """Of a body that may be plain."""
+    if content_type is None or content_type == _PLAIN:
+        return _Form.JSON
+    media_type = _media_type(content_type)
+    if media_type in _LINES:
+        return _Form.LINES
+    return _Form.JSON if media_type == _PLAIN and is_json(content_type) else _Form.OTHER
 
 
 def decode_json(body: bytes, rules: IntakeRules) -> list[Intake]:

@@ -42,6 +42,7 @@ from pik.domain.errors import (
 )
 from pik.execution.capture.answers import Answer, Status
 from pik.gateway.callers import Forbidden, Unauthenticated
+from pik.gateway.deadlines import Deadlines
 from pik.gateway.doors import Door, Doors
 from pik.gateway.observing import GatewayObserver, Nobody, RequestObserver
 
@@ -87,6 +88,7 @@ class Gateway:
         self._ready = ready
         self._observer = observer or Nobody()
         self._body_seconds = body_seconds
+        self._slow = Deadlines(body_seconds)
         self._most_held = held_bytes
         self._held = 0
         self._most_requests = most_requests
@@ -224,26 +226,38 @@ class Gateway:
         """The whole body. Raises `BatchTooLarge` before reading more than it must."""
         if length is not None and length.isdigit() and int(length) > most:
             raise BatchTooLarge(f"the body has {int(length)} bytes; {most} are taken")
-        parts: list[bytes] = []
-        size = 0
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is read by a task")
+        self._slow.begin(task)
         try:
-            async with asyncio.timeout(self._body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise RequestRefused(HTTPStatus.BAD_REQUEST, "Disconnected", "the client went away")
-                    part = message.get("body", b"")
-                    size += len(part)
-                    if size > most:
-                        raise BatchTooLarge(f"the body has more than {most} bytes")
-                    hold(len(part))
-                    parts.append(part)
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-        except TimeoutError as error:
+            body = await _read(receive, most, hold)
+        except asyncio.CancelledError:
+            if not self._slow.end(task):
+                raise
             raise RequestRefused(
                 HTTPStatus.REQUEST_TIMEOUT, "TooSlow", f"the body took over {self._body_seconds:.0f} s"
-            ) from error
+            ) from None
+        finally:
+            self._slow.end(task)
+        return body
+
+
+async def _read(receive: Receive, most: int, hold: Callable[[int], None]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "Disconnected", "the client went away")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise BatchTooLarge(f"the body has more than {most} bytes")
+        hold(len(part))
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _refusal(error: PikError) -> tuple[HTTPStatus, str, tuple[Header, ...]]:
