@@ -16,7 +16,13 @@ _NEED_NO_ESCAPE = bytes(byte for byte in range(256) if byte >= 0x20 and byte not
 
 def joined(*parts: Part) -> pa.StringArray:
     """Row by row, one part after the other. At least one of them is a column."""
-    return pc.binary_join_element_wise(*parts, "")
+    merged: list[Part] = []  # each costs time in every row
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return pc.binary_join_element_wise(*merged, "")
 
 
 def quoted(column: pa.StringArray) -> tuple[Part, ...]:

@@ -118,7 +118,8 @@ class _Shard:
             else:
                 if self._tools.halted() or await read_end(self._stream, self._plan.run_id) is not None:
                     return None
-                least = wanted if wanted <= settings.chunk_events else wanted // 2
+                # a large chunk ends where a piece ends, rather than that all of them are put together anew
+                least = wanted if wanted <= settings.chunk_events else wanted // 8
                 messages = await ahead.peek(wanted, least)
                 if not messages:
                     return await self._end(EndState.SUCCEEDED, Reason.SUCCEEDED, "")
