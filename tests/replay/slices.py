@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -116,6 +117,10 @@ class ListSelector:
         mine = [e for e in self.events if shard_of(e.entity_id, plan.spec.shards) == shard][start:]
         for first in range(0, len(mine), self._piece):
             yield columns(mine[first : first + self._piece])
+
+    @asynccontextmanager
+    async def together(self, plan: ReplayPlan) -> AsyncIterator[Selector]:
+        yield self
 
 
 async def begin(stream: Stream, selector: Selector, what: ReplaySpec, key: str = "1") -> ReplayPlan:

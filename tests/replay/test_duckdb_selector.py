@@ -25,10 +25,11 @@ from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication
 from pik.memory.system import InlineOffload
-from pik.planning.replay.plan import Measure
+from pik.planning.replay.plan import Measure, ReplayPlan
 from pik.planning.replay.spec import ReplaySpec
 from pik.ports.index import Reservation
 from pik.ports.objects import StoredObject
+from pik.ports.selection import Selector
 from reading.streams import START, World, after, arrival, rows, world
 from replay.slices import begin, spec
 from replay.slices import rows as sent_rows
@@ -161,10 +162,21 @@ async def selected(made: World, what: ReplaySpec) -> list[list[tuple[str, int]]]
     plan = await begin(made.stream, selector, what)
     shards = []
     for shard in range(what.shards):
-        pieces = [piece async for piece in selector.read(plan, shard, 0)]
-        shards.append([(event.segment, event.row) for piece in pieces for event in sent_rows(piece)])
+        shards.append(await places_of(selector, plan, shard))
     assert plan.measure.matched == sum(map(len, shards))
+    async with selector.together(plan) as together:
+        assert shards == list(
+            await asyncio.gather(*(places_of(together, plan, shard) for shard in range(what.shards)))
+        )
+        assert shards[-1][1:] == await places_of(together, plan, what.shards - 1, start=1)
     return shards
+
+
+async def places_of(
+    selector: Selector, plan: ReplayPlan, shard: int, start: int = 0
+) -> list[tuple[str, int]]:
+    pieces = [piece async for piece in selector.read(plan, shard, start)]
+    return [(event.segment, event.row) for piece in pieces for event in sent_rows(piece)]
 
 
 @pytest.mark.parametrize("deduplication", Deduplication)
@@ -291,6 +303,27 @@ async def test_changed_and_missing_raw_is_noticed_before_it_is_sent(tmp_path: Pa
     del made.bucket.objects[key]
     with pytest.raises(Incomplete, match=key):
         await anext(DuckDBSelector(fresh, condition).read(plan, 0, 0))
+
+
+async def test_a_slice_that_shards_share_can_be_asked_for_again(tmp_path: Path) -> None:
+    """What one shard met, the next one meets as well, and nothing else; and once it is over, all is there."""
+    made, _ = await stored(tmp_path / "a", Deduplication.ON_WRITE, [[arrival("k", after(1))]])
+    plan = await begin(made.stream, DuckDBSelector(made.stream, condition), spec(shards=2))
+    fresh = replace(made.stream, files=SegmentCache(made.stream.objects, tmp_path / "b", InlineOffload()))
+    away = made.bucket.objects.pop(plan.reads[0].key)
+    async with DuckDBSelector(fresh, condition).together(plan) as together:
+        for shard in (0, 1, 1):
+            with pytest.raises(Incomplete, match=plan.reads[0].key):
+                await places_of(together, plan, shard)
+        made.bucket.objects[plan.reads[0].key] = away
+        assert len(await places_of(together, plan, 0) + await places_of(together, plan, 1)) == 1
+    refused = msgspec.structs.replace(
+        plan, spec=msgspec.structs.replace(plan.spec, where="data::INTEGER = 1")
+    )
+    async with DuckDBSelector(fresh, condition).together(refused) as together:
+        for shard in (0, 1, 1):
+            with pytest.raises(InvalidExpression, match="cannot be evaluated"):
+                await places_of(together, refused, shard)
 
 
 async def test_a_reading_that_is_cancelled_leaves_no_query_behind(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pik.planning.replay.plan import Measure, ReplayPlan, segments_to_read
 from pik.planning.replay.spec import ReplaySpec
 from pik.ports.objects import ObjectStore
 from pik.ports.segments import SegmentCodec
-from pik.ports.selection import Measured
+from pik.ports.selection import Measured, Selector
 from replay.slices import ListSelector, ReplayEvent
 
 
@@ -111,6 +111,10 @@ class PlainSelector:
         events = [_replay_event(event) for event in await self._slice(plan.spec, plan.reads)]
         async for piece in ListSelector(events, piece=self._piece).read(plan, shard, start):
             yield piece
+
+    @asynccontextmanager
+    async def together(self, plan: ReplayPlan) -> AsyncIterator[Selector]:
+        yield self
 
     async def _slice(self, spec: ReplaySpec, entries: Sequence[SegmentEntry]) -> list[Event]:
         files = self._stream.files

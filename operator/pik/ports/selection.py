@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -34,4 +35,9 @@ class Selector(Protocol):
     def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[pa.RecordBatch]:
         """The shard's part of the plan in its order, from the event at position `start` on, in pieces that
         have rows, as columns of planning.replay.events. The same events at the same positions every time."""
+        ...
+
+    def together(self, plan: ReplayPlan) -> AbstractAsyncContextManager[Selector]:
+        """A selector for one who reads several shards of this plan: what they have in common is done once,
+        and kept for as long."""
         ...

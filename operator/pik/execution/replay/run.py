@@ -31,13 +31,14 @@ async def run_replay(stream: Stream, run_id: str, tools: Tools, parallelism: int
     if (done := await read_end(stream, run_id)) is not None:
         return done
     plan = await planned(stream, run_id)
-    work = _Run(stream, plan, tools)
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(parallelism, plan.spec.shards)):
-                group.create_task(work.worker())
-    except ExceptionGroup as several:
-        raise several.exceptions[0] from None
+    async with tools.selector.together(plan) as selector:
+        work = _Run(stream, plan, msgspec.structs.replace(tools, selector=selector))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(parallelism, plan.spec.shards)):
+                    group.create_task(work.worker())
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
     if work.failed is None and len(work.ends) < plan.spec.shards:
         return await read_end(stream, run_id)  # halted, or ended by another worker
     return await conclude(stream, plan, list(work.ends.values()), work.failed)

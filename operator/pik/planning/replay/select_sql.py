@@ -56,11 +56,28 @@ def shard_query(spec: ReplaySpec, condition: str | None, *, on_read: bool, shard
     """One shard's events in the plan's order, from a position on. The shard of an entity is that of
     domain.identity.shard_of."""
     selected = slice_query(spec, condition, on_read=on_read)
-    mine = ""
-    if spec.shards > 1:
-        mine = f" WHERE ('0x' || sha256(entity_id)[:16])::UBIGINT % {spec.shards:d} = {shard:d}"
+    mine = f" WHERE {_shard(spec)} = {shard:d}" if spec.shards > 1 else ""
     sql = f"SELECT {_COLUMNS} FROM ({selected.sql}){mine} ORDER BY {order_by(spec)} OFFSET {start:d}"
     return Query(sql, selected.parameters)
+
+
+def selected_table(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Query:
+    """Makes the table `selected` of what `shard_query` selects for any shard."""
+    selected = slice_query(spec, condition, on_read=on_read)
+    order = "event_time, ingest_time, arrival"  # and what else there is to order by
+    sql = f"SELECT {_COLUMNS}, {order}, {_shard(spec)} AS shard FROM ({selected.sql})"
+    return Query(f"CREATE TABLE selected AS {sql}", selected.parameters)
+
+
+def selected_query(spec: ReplaySpec, *, shard: int, start: int) -> Query:
+    """The same as `shard_query`, of the table `selected`."""
+    columns = ", ".join(f'"{name}"' for name in EVENTS.names)
+    sql = f"SELECT {columns} FROM selected WHERE shard = {shard:d}"
+    return Query(f"{sql} ORDER BY {order_by(spec)} OFFSET {start:d}", [])
+
+
+def _shard(spec: ReplaySpec) -> str:
+    return f"('0x' || sha256(entity_id)[:16])::UBIGINT % {spec.shards:d}"
 
 
 def slice_table(spec: ReplaySpec, condition: str | None, *, on_read: bool) -> Query:
