@@ -18,6 +18,7 @@ from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from pik.ports.system import Clock
+from pik.sinks.connections import Connections
 from pik.sinks.guard import GuardedBackend, Resolve, resolve
 
 if TYPE_CHECKING:
@@ -78,15 +79,10 @@ class HTTPSink:
             order=TargetOrder.MESSAGE,
             remembers_seconds=None,
         )
-        self._slots = asyncio.Semaphore(in_flight)  # so that waiting for a connection takes none of the time
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpcore.default_ssl_context(),
-            max_connections=in_flight,
-            max_keepalive_connections=in_flight,
-            keepalive_expiry=30.0,
-            network_backend=GuardedBackend(
-                httpcore.AnyIOBackend(), loopback=loopback, networks=networks, resolver=resolver
-            ),
+        self._slots = asyncio.Semaphore(in_flight)  # waiting for one takes none of the time
+        self._connections = Connections(
+            url,
+            GuardedBackend(httpcore.AnyIOBackend(), loopback=loopback, networks=networks, resolver=resolver),
         )
 
     @property
@@ -97,7 +93,7 @@ class HTTPSink:
         return [await self._post(message) for message in batch.messages]
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        await self._connections.aclose()
 
     async def _post(self, message: Message) -> Delivery:
         times = self._timeouts
@@ -106,7 +102,6 @@ class HTTPSink:
                 "connect": times.connect,
                 "read": times.read,
                 "write": times.read,
-                "pool": times.whole,
             }
         }
         headers = [*_HEADERS, (b"Idempotency-Key", message.key.encode())]
@@ -117,7 +112,8 @@ class HTTPSink:
             async with (
                 self._slots,
                 asyncio.timeout(times.whole),
-                self._pool.stream(
+                self._connections.one() as connection,
+                connection.stream(
                     "POST", self._url, headers=headers, content=message.body, extensions=extensions
                 ) as response,
             ):
