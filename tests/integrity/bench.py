@@ -81,6 +81,8 @@ def arrivals(count: int, seed: int = 7) -> list[Arrival]:
 
 
 class NoFiles:
+    directory: Path | None = None
+
     async def fetch(self, entries: list[SegmentEntry]) -> list[Path]:
         raise AssertionError("nothing here needs local files")
 

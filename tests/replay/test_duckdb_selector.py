@@ -233,6 +233,8 @@ async def test_an_entitys_events_are_found_by_the_index_and_not_everywhere(
     files = made.stream.files
 
     class Watched:
+        directory = None
+
         async def fetch(self, entries: Sequence[SegmentEntry]) -> list[Path]:
             fetched.extend(str(entry.segment) for entry in entries)
             return await files.fetch(entries)

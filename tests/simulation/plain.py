@@ -50,6 +50,8 @@ class Event:
 class PlainFiles:
     """`ports.SegmentFiles` of one process: it reads each segment once, and checks it as SegmentCache does."""
 
+    directory: Path | None = None
+
     def __init__(self, objects: ObjectStore, codec: SegmentCodec) -> None:
         self._objects = objects
         self._codec = codec

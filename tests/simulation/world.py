@@ -78,6 +78,8 @@ _DECODER = msgspec.msgpack.Decoder(tuple[SegmentHead, list[Row]])
 
 
 class NoFiles:
+    directory: Path | None = None
+
     def __init__(self, objects: ObjectStore, codec: SegmentCodec) -> None: ...
 
     async def fetch(self, entries: Sequence[SegmentEntry]) -> list[Path]:

@@ -23,6 +23,7 @@ class SegmentCache:
     """
 
     def __init__(self, objects: ObjectStore, directory: Path, offload: Offload, concurrency: int = 8) -> None:
+        self.directory: Path | None = directory
         self._objects = objects
         self._directory = directory
         self._offload = offload

@@ -62,9 +62,7 @@ def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list
     Python as `epoch_us(column)`.
     """
     paths = [str(file.absolute()) for file in files]
-    con.execute("SET allowed_paths = ?", [paths])
-    con.execute("SET enable_external_access = false")
-    con.execute("SET lock_configuration = true")
+    lock_to(con, paths)
     ordered = _in_order(con, paths)
     if not ordered:
         nothing = ", ".join(f"NULL::{_SQL_TYPES[field.type]} AS {field.name}" for field in SCHEMA)
@@ -77,10 +75,17 @@ def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list
         f"""
         CREATE VIEW arrivals AS
         SELECT {_COLUMNS}, {_SEGMENT} AS segment, file_index::BIGINT * 4294967296 + row AS arrival
-        FROM {_scan(ordered)}
+        FROM {scan(ordered)}
         """  # noqa: S608 - the paths are quoted
     )
     return [Path(path).stem for path in ordered]
+
+
+def lock_to(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    """No file but these, absolute ones, from here on."""
+    con.execute("SET allowed_paths = ?", [list(paths)])
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
 
 
 def _in_order(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> list[str]:
@@ -88,12 +93,12 @@ def _in_order(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> list[str]
     if not paths:
         return []
     name = "parse_filename(filename, true)"
-    sql = f"SELECT filename FROM {_scan(paths)} GROUP BY filename ORDER BY min(ingest_time), {name}"  # noqa: S608
+    sql = f"SELECT filename FROM {scan(paths)} GROUP BY filename ORDER BY min(ingest_time), {name}"  # noqa: S608
     found = con.execute(sql)
     return [path for (path,) in found.fetchall()]
 
 
-def _scan(paths: Sequence[str]) -> str:
+def scan(paths: Sequence[str]) -> str:
     """DuckDB counts the files as `file_index`, from 0 on, as they are listed here."""
     return f"read_parquet([{', '.join(map(_literal, paths))}], filename = true)"
 

@@ -1,5 +1,5 @@
-"""`ports.Selector` over a stream's segments, with DuckDB; for an entity of a stream that decides on write,
-over those segments alone that the index names, and the most recent ones (design: Reading)."""
+"""`ports.Selector` over a stream's segments, with DuckDB; for entities, over those alone that decide their
+slice: by the index, and the most recent ones (design: Reading), or where reading decides by `narrowing`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pik.api.replay_job import Duplicates, TimeField
 from pik.domain.instants import Instant, format_micros
 from pik.domain.segments import SegmentEntry, SegmentID
 from pik.execution.reading.relation import connect, open_arrivals, open_events
+from pik.execution.replay.narrowing import deciding
 from pik.execution.replay.pieces import in_thread, pieces, run
 from pik.execution.stream import Deduplication, Stream
 from pik.planning.replay.plan import (
@@ -70,6 +71,8 @@ class DuckDBSelector:
             reads = [entry for entry in known if may_hold(spec, entry)]
             opened = known
         else:
+            if self._on_read and spec.entities is not None:
+                segments = await deciding(self.stream, spec.entities, segments, self._memory)
             reads = segments_to_read(spec, segments, on_read=self._on_read)
             read = {entry.segment for entry in reads}
             opened = [e for e in segments if e.segment in read or self._counts(spec, e)]
