@@ -103,6 +103,20 @@ async def test_every_event_of_a_batch_has_its_own_answer() -> None:
 
 
 @in_the_world
+async def test_a_plain_batch_is_answered_and_stored_as_each_event_would_be() -> None:
+    world, gateway = await opened()
+    events = [{**EVENT, "idempotency_key": f"k{number % 19}"} for number in range(20)]
+    body = json.dumps({"events": events}, separators=(",", ":")).encode()
+    response = await call(gateway, EVENTS, body.replace(b"1.5}", b"1.50}"))
+    answers = response.body["answers"]
+    assert [answer["status"] for answer in answers] == ["ACCEPTED"] * 19 + ["DUPLICATE"]
+    [one] = (await call(gateway, EVENTS, json.dumps(events[3]).encode())).body["answers"]
+    assert (one["status"], one["event_id"]) == ("CONFLICT", answers[3]["event_id"])
+    stored = [row.arrival.data for _, row in read_truth(world).rows if row.outcome is Outcome.ACCEPTED]
+    assert stored == [b'{"amount":1.50}'] * 19
+
+
+@in_the_world
 async def test_lines_and_cloud_events() -> None:
     _, gateway = await opened()
     lines = "\n".join(json.dumps({**EVENT, "idempotency_key": str(n)}) for n in range(3)).encode()

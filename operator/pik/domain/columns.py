@@ -67,11 +67,23 @@ def columns_of(arrivals: Sequence[Arrival]) -> Columns:
     )
 
 
-def joined(parts: Sequence[Columns]) -> Columns:
-    """One after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    lists = zip(*map(msgspec.structs.astuple, parts), strict=True)
+def joined(parts: Sequence[Columns | Sequence[Arrival]]) -> Columns:
+    """One after the other. Arrivals that follow each other become columns together."""
+    whole: list[Columns] = []
+    loose: list[Arrival] = []
+    for part in parts:
+        if not isinstance(part, Columns):
+            loose += part
+            continue
+        if loose:
+            whole.append(columns_of(loose))
+            loose = []
+        whole.append(part)
+    if loose or not whole:
+        whole.append(columns_of(loose))
+    if len(whole) == 1:
+        return whole[0]
+    lists = zip(*map(msgspec.structs.astuple, whole), strict=True)
     return Columns(*[list(chain.from_iterable(columns)) for columns in lists])
 
 

@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 
 from pik.domain.columns import Columns
-from pik.domain.decode import decode_batch
+from pik.domain.decode import decode_batch, decode_request
 from pik.domain.errors import (
     BatchTooLarge,
     MalformedBatch,
@@ -40,6 +40,7 @@ from pik.domain.errors import (
     PikError,
     UnsupportedMediaType,
 )
+from pik.domain.intake import Intake
 from pik.execution.capture.answers import Answer, Status
 from pik.gateway.callers import Forbidden, Unauthenticated
 from pik.gateway.deadlines import Deadlines
@@ -55,6 +56,7 @@ log = logging.getLogger(__name__)
 
 _JSON = (b"content-type", b"application/json")
 _OFFLOADED_BYTES = 262_144  # a body that takes longer to read than the event loop should be held up
+_FEW_BYTES = 1_024  # of a body with so few events that columns of them are more work than each by itself
 _RETRY_SECONDS = 1.0
 
 
@@ -190,7 +192,10 @@ class Gateway:
         self, door: Door, body: bytes, content_type: str | None, headers: list[tuple[bytes, bytes]]
     ) -> list[Answer]:
         door.capture.check_wait()
-        if len(body) > _OFFLOADED_BYTES:
+        taken: Columns | list[Intake]
+        if len(body) < _FEW_BYTES:
+            taken = decode_request(body, door.rules, content_type, headers)
+        elif len(body) > _OFFLOADED_BYTES:
             taken = await door.offload(decode_batch, body, door.rules, content_type, headers)
         else:
             taken = decode_batch(body, door.rules, content_type, headers)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from pik.domain.arrivals import Arrival, Rejection
+from pik.domain.arrivals import Arrival, Rejection, size_of
 from pik.domain.columns import Columns
 from pik.domain.errors import PikError
 
@@ -84,7 +84,7 @@ class Item(msgspec.Struct, eq=False):
 class Parcel(msgspec.Struct, eq=False):
     """Arrivals of one request of which nothing has to be decided, on their way to their answers."""
 
-    arrivals: Columns
+    arrivals: Columns | Sequence[Arrival]
     request: Request
     positions: Sequence[int]
     size: int  # bytes
@@ -112,7 +112,7 @@ class Parcel(msgspec.Struct, eq=False):
             return self, None
         end, taken = 0, 0
         while end < min(rows, self.events) and taken < size:
-            taken += self.arrivals.part(end, end + 1).size
+            taken += _size(_part(self.arrivals, end, end + 1))
             end += 1
         return self._part(0, end, taken), self._part(end, self.events, self.size - taken)
 
@@ -122,10 +122,22 @@ class Parcel(msgspec.Struct, eq=False):
     def _part(self, start: int, end: int, size: int) -> Parcel:
         return msgspec.structs.replace(
             self,
-            arrivals=self.arrivals.part(start, end),
+            arrivals=_part(self.arrivals, start, end),
             positions=self.positions[start:end],
             size=size,
         )
+
+
+def parcel(arrivals: Columns | Sequence[Arrival], request: Request, positions: Sequence[int]) -> Parcel:
+    return Parcel(arrivals, request, positions, _size(arrivals))
+
+
+def _size(arrivals: Columns | Sequence[Arrival]) -> int:
+    return arrivals.size if isinstance(arrivals, Columns) else sum(map(size_of, arrivals))
+
+
+def _part(arrivals: Columns | Sequence[Arrival], start: int, end: int) -> Columns | Sequence[Arrival]:
+    return arrivals.part(start, end) if isinstance(arrivals, Columns) else arrivals[start:end]
 
 
 class Request(msgspec.Struct, eq=False):

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from pik.domain.arrivals import Arrival, Rejection, size_of
-from pik.domain.columns import Columns, columns_of
+from pik.domain.columns import Columns
 from pik.domain.errors import NotReady
-from pik.execution.capture.answers import Answer, Item, Parcel, Request, rejected
+from pik.execution.capture.answers import Answer, Item, Parcel, Request, parcel, rejected
 from pik.execution.capture.group_commit import GroupCommit
 from pik.execution.capture.landing import Landing
 from pik.execution.capture.on_read import OnRead
@@ -65,8 +65,7 @@ class Capture:
                 ]
             )
         else:
-            columns = arrivals if isinstance(arrivals, Columns) else columns_of(arrivals)
-            self._parcels.take([Parcel(columns, request, positions, columns.size)])
+            self._parcels.take([parcel(arrivals, request, positions)])
 
     def check_wait(self) -> None:
         """Raises `Overloaded` where an event that comes now would have to wait too long: `ingest` looks too,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from pik.domain.columns import Columns, joined
 from pik.domain.errors import NoSuchTable, NotReady
@@ -41,21 +42,17 @@ class OnRead:
         if not registered:
             self._generation.forget()
             return Attempt([], [parcel.again() for parcel in parcels])
-        answers: list[tuple[Parcel, Sequence[Answer]]] = []
-        first = 0
-        for parcel in parcels:
-            answers.append((parcel, _answers(parcel.arrivals, stamp.micros, entry.key, first)))
-            first += parcel.events
-        return Attempt(answers, [])
+        answers = iter(_answers(arrivals, stamp.micros, entry.key))
+        return Attempt([(parcel, list(islice(answers, parcel.events))) for parcel in parcels], [])
 
 
-def _answers(arrivals: Columns, stamp: int, key: str, first: int) -> list[Answer]:
-    """Of the segment's rows from `first` on."""
+def _answers(arrivals: Columns, stamp: int, key: str) -> list[Answer]:
+    """Of the segment's rows."""
     return [
         Answer(
             Status.RECORDED if run is None else Status.REPLAYED, event_id, (stamp - micros) // 1000, key, row
         )
         for row, (event_id, micros, run) in enumerate(
-            zip(arrivals.event_id, arrivals.event_micros, arrivals.replay_of, strict=True), first
+            zip(arrivals.event_id, arrivals.event_micros, arrivals.replay_of, strict=True)
         )
     ]
