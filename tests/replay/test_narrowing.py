@@ -86,7 +86,7 @@ async def land(made: World, number: int, arrivals: list[Arrival]) -> None:
     await made.land(rows(arrivals, Outcome.RECORDED), at=at)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     segments=SEGMENTS,
     select=SELECTS,
