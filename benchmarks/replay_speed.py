@@ -202,16 +202,19 @@ async def post(url: str, bodies: list[bytes], at_once: int) -> None:
 
 def main() -> int:
     quick = "--quick" in sys.argv
-    count, sent, posted, rounds = (300_000, 10_000, 5_000, 3) if quick else (1_000_000, 100_000, 20_000, 5)
+    count, sent, posted, rounds = (300_000, 10_000, 5_000, 3) if quick else (1_000_000, 100_000, 20_000, 3)
     with tempfile.TemporaryDirectory(prefix="pik-bench-") as scratch, asyncio.Runner() as runner:
         entries = list(segments(Path(scratch), count, Deduplication.ON_READ, MANY_ENTITIES))
         stream = runner.run(large(Path(scratch), entries, Deduplication.ON_READ))
         files = runner.run(stream.files.fetch(entries))
         replays = Replays(stream, runner)
+        part = runner.run(large(Path(scratch), entries[: len(entries) // 2], Deduplication.ON_READ))
+        half = Replays(part, runner)
         reading = {
             "DuckDB: select, dedupe, order": lambda: select(files),
             "replay to nothing": lambda: replays.run(Nothing(), job()),
             "replay to nothing, with its dry run": lambda: replays.planned(Nothing(), job()),
+            "replay to nothing, half of it": lambda: half.planned(Nothing(), job()),
         }
         for warm in reading.values():
             warm()
@@ -250,7 +253,14 @@ def main() -> int:
                 **{f"bare HTTP, {n} at once": lambda n=n: bare(n) for n in (4, 8, 32)},
             }
             samples |= in_turns(posting, rounds)
+    samples["replay of all: seconds"] = [
+        count / rate for rate in samples["replay to nothing, with its dry run"]
+    ]
+    samples["replay of half: seconds"] = [
+        count / 2 / rate for rate in samples["replay to nothing, half of it"]
+    ]
     figures = [
+        figure("twice the events", samples, "replay of all: seconds", "replay of half: seconds", "≤", 2.1),
         figure(
             "whole window, event-time order",
             samples,
