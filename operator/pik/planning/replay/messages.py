@@ -12,6 +12,8 @@ import pyarrow as pa
 from pik.planning.envelope import delivery_keys
 from pik.planning.json_columns import joined
 
+_FEW = 8  # at most one in so many is few
+
 
 class Message(NamedTuple):
     """An event on its way. `key` is the same in every try of one run (planning.delivery_key)."""
@@ -35,13 +37,17 @@ class Messages:
         """Of planning.delivery_key."""
         return joined(*delivery_keys(self.events, self.run_id))
 
+    @cached_property
+    def each(self) -> Sequence[Message]:
+        entities = (self.events.column(name).to_pylist() for name in ("event_id", "entity_id"))
+        columns = (self.keys.to_pylist(), self.bodies.to_pylist(), *entities)
+        return list(map(Message._make, zip(*columns, strict=True)))
+
     def __len__(self) -> int:
         return len(self.bodies)
 
     def __iter__(self) -> Iterator[Message]:
-        entities = (self.events.column(name).to_pylist() for name in ("event_id", "entity_id"))
-        columns = (self.keys.to_pylist(), self.bodies.to_pylist(), *entities)
-        return map(Message._make, zip(*columns, strict=True))
+        return iter(self.each)
 
     def between(self, start: int, end: int) -> Messages:
         """Those from position `start` to before `end`, or to the last."""
@@ -53,6 +59,10 @@ class Messages:
         """Those at these positions, which ascend."""
         first, last = positions[0], positions[-1]
         if last - first == len(positions) - 1:
-            return self if len(positions) == len(self) else self.between(first, last + 1)
-        chosen = pa.array(positions, pa.int64())
-        return Messages(self.run_id, self.bodies.take(chosen), self.events.take(chosen))
+            found = self if len(positions) == len(self) else self.between(first, last + 1)
+        else:
+            chosen = pa.array(positions, pa.int64())
+            found = Messages(self.run_id, self.bodies.take(chosen), self.events.take(chosen))
+        if len(positions) * _FEW <= len(self):  # made once for all, rather than for each of many small calls
+            found.__dict__["each"] = [self.each[position] for position in positions]
+        return found
