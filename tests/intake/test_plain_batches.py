@@ -115,6 +115,29 @@ def test_so_it_does_where_bytes_were_changed(
     assert the_fast_way(body, RULES, content_type) == by_definition(body, RULES, content_type)
 
 
+@given(
+    st.lists(event(NAME, DAY.map(lambda day: f"{day}Z")), min_size=2, max_size=3),
+    st.lists(st.sampled_from([b"", b"\n", b"\n\n"]), min_size=4, max_size=4),
+    st.lists(st.floats(0, 1), max_size=1),
+)
+def test_so_it_does_where_lines_are_broken_elsewhere(
+    texts: list[bytes], between: list[bytes], places: list[float]
+) -> None:
+    body = b"".join(each for pair in zip(between, [*texts, b""], strict=False) for each in pair)
+    for place in places:
+        at = round(place * len(body))
+        body = body[:at] + b"\n" + body[at:]
+    assert the_fast_way(body, RULES, LINES) == by_definition(body, RULES, LINES)
+
+
+def test_a_break_in_a_payload_does_not_make_up_for_an_escape() -> None:
+    """They were counted twice, and the event had the id of another source."""
+    plain = {"event_type": "t", "entity_id": "e", "event_time": "2013-07-10T04:00:00Z"}
+    first = written({"source": 'x\\"y', **plain, "idempotency_key": "z"}, b"[\n\n1]")
+    body = first + written({"source": "b", **plain}, b"1") + written({"source": "c", **plain}, b"1")
+    assert the_fast_way(body, RULES, LINES) == by_definition(body, RULES, LINES)
+
+
 @given(st.lists(event(NAME, DAY.map(lambda day: f"{day}Z")), min_size=1, max_size=4))
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_what_is_plain_goes_the_fast_way(form: str, texts: list[bytes]) -> None:

@@ -5,7 +5,7 @@ An object for each event takes more time than all that is done with most of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -43,6 +43,13 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
         texts = (self.data, self.entity_id, self.source, self.event_type)
         some = (filter(None, self.attributes), filter(None, self.idempotency_key))
         return len(self) * OVERHEAD + sum(sum(map(len, each)) for each in (*texts, *some))
+
+    def sizes(self) -> Iterator[int]:
+        """The same of each."""
+        texts = (self.data, self.entity_id, self.source, self.event_type)
+        some = zip(self.attributes, self.idempotency_key, strict=True)
+        for (attributes, key), *lengths in zip(some, *(map(len, each) for each in texts), strict=True):
+            yield OVERHEAD + sum(lengths) + len(attributes or "") + len(key or "")
 
     def part(self, start: int, end: int) -> Columns:
         return Columns(*[column[start:end] for column in msgspec.structs.astuple(self)])

@@ -30,7 +30,8 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 _BATCH = msgspec.json.Decoder(_Batch)
 _ARRAY = msgspec.json.Decoder(list[Plain])
 _LINE = msgspec.json.Decoder(Plain)
-_WRAPPED = len('{"events":[]}')
+_WRAPPED, _BRACKETS = len('{"events":[]}'), len("[]")
+_SPELLED = re.compile(r"""[^ !#-\[\]-\x7f]""")  # what JSON may write in more ways than one, or in more bytes
 _SHORTEST, _LONGEST = len("2013-07-10T04:00:00Z"), len("2013-07-10T04:00:00.000000Z")
 _SECOND = r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 # Lines of instants of one width that need no conversion.
@@ -61,12 +62,14 @@ def plain_batch(body: bytes, rules: IntakeRules, *, lines: bool = False) -> Colu
     keys = [event.idempotency_key for event in events]
     data = [bytes(event.payload) for event in events]
     some = [key for key in keys if key is not None]
-    # All of them are as long as their parts: so is each, for what is not plain only makes it longer.
+    # The body is as long as what is around its events and their parts: so each event is as long as its parts,
+    # for what is not plain only makes it longer.
     parts = sum(sum(map(len, texts)) for texts in (sources, types, entities, times, some, data))
     if around + len(events) * FRAME + len(some) * KEY_FRAME + parts != len(body):
         return None
-    named = all(_are_names(set(texts), MAX_NAME_BYTES) for texts in (sources, types, entities))
-    if not named or not _are_names(some, MAX_KEY_BYTES) or not _are_payloads(data, rules.max_event_bytes):
+    names = [set(texts) for texts in (sources, types, entities)]
+    named = all(_are_names(texts, MAX_NAME_BYTES) for texts in names) and _are_names(some, MAX_KEY_BYTES)
+    if not named or not _are_payloads(data, rules.max_event_bytes):
         return None
     read = _instants(times)
     if read is None:
@@ -93,22 +96,28 @@ def plain_batch(body: bytes, rules: IntakeRules, *, lines: bool = False) -> Colu
 
 
 def _read(body: bytes, lines: bool) -> tuple[list[Plain], int]:
-    """The events, and how many bytes lie around and between them where there is no white space. Raises what
-    msgspec does."""
+    """The events, and how many bytes are in none of them where there is no white space around and between
+    them. Raises what msgspec does."""
     if lines:
-        # one value after another to msgspec: each is a line where there are as many breaks
-        events, breaks = _LINE.decode_lines(body), body.count(b"\n")
-        return events if breaks == len(events) - (not body.endswith(b"\n")) else [], breaks
+        events = _LINE.decode_lines(body)
+        # to msgspec these are one value after another, wherever breaks are. Within a value no brace closes
+        # before a break and opens after it: so many breaks lie between two events, and there are no others
+        between = len(events) - 1
+        around = between + body.endswith(b"\n")
+        whole = body.count(b"}\n{") == between and body.count(b"\n") == around
+        return events if whole else [], around
     if body.startswith(b"["):
         events = _ARRAY.decode(body)
-        return events, 1 + len(events)
+        return events, _BRACKETS + len(events) - 1
     events = _BATCH.decode(body).events
     return events, _WRAPPED + len(events) - 1
 
 
 def _are_names(texts: Sequence[str] | set[str], max_bytes: int) -> bool:
-    """As `payloads.check_name` has it, of texts in ASCII that had no escapes, and so have no U+0000."""
-    return "" not in texts and max(map(len, texts), default=0) <= max_bytes
+    """As `payloads.check_name` has it; False also for what is not plain: nothing that goes into a hash relies
+    upon lengths alone."""
+    short = "" not in texts and max(map(len, texts), default=0) <= max_bytes
+    return short and _SPELLED.search("".join(texts)) is None
 
 
 def _are_payloads(data: Sequence[bytes], max_bytes: int) -> bool:

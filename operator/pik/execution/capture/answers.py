@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Generic, TypeVar
 
 import msgspec
@@ -111,9 +112,13 @@ class Parcel(msgspec.Struct, eq=False):
         if self.events <= rows and self.size <= size:
             return self, None
         end, taken = 0, 0
-        while end < min(rows, self.events) and taken < size:
-            taken += _size(_part(self.arrivals, end, end + 1))
+        for each in islice(_sizes(self.arrivals), rows):
+            if taken >= size:
+                break
+            taken += each
             end += 1
+        if end == self.events:
+            return self, None
         return self._part(0, end, taken), self._part(end, self.events, self.size - taken)
 
     def answer(self, answers: Sequence[Answer]) -> None:
@@ -134,6 +139,10 @@ def parcel(arrivals: Columns | Sequence[Arrival], request: Request, positions: S
 
 def _size(arrivals: Columns | Sequence[Arrival]) -> int:
     return arrivals.size if isinstance(arrivals, Columns) else sum(map(size_of, arrivals))
+
+
+def _sizes(arrivals: Columns | Sequence[Arrival]) -> Iterator[int]:
+    return arrivals.sizes() if isinstance(arrivals, Columns) else map(size_of, arrivals)
 
 
 def _part(arrivals: Columns | Sequence[Arrival], start: int, end: int) -> Columns | Sequence[Arrival]:
