@@ -55,3 +55,14 @@ def test_a_cancellation_by_another_is_none_of_its_own() -> None:
         assert await within(deadlines, 11) == "late"
 
     run(main())
+
+
+def test_a_cancellation_in_the_same_turn_is_not_swallowed() -> None:
+    async def main() -> None:
+        task = asyncio.create_task(within(Deadlines(10), 30))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(10, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())

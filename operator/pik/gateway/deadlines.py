@@ -24,13 +24,12 @@ class Deadlines:
             self._timer = loop.call_later(self._seconds, self._look)
 
     def end(self, task: asyncio.Task[Any]) -> bool:
-        """Whether it had taken too long. Then it was cancelled, and is so no more."""
+        """Whether it had taken too long: then it was cancelled, and is so no more, unless others did so too."""
         self._due.pop(task, None)
         if task not in self._overdue:
             return False
         self._overdue.discard(task)
-        task.uncancel()
-        return True
+        return task.uncancel() == 0
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()

@@ -159,6 +159,8 @@ class Request(msgspec.Struct, eq=False):
     over: bool = False
 
     def answer(self, positions: Sequence[int], answers: Sequence[Answer]) -> None:
+        if len(positions) != len(answers):
+            raise ValueError(f"{len(answers)} answers to {len(positions)} events")
         if isinstance(positions, range):
             self.answers[positions.start : positions.stop] = answers
         else:
