@@ -113,7 +113,8 @@ def main() -> int:
         }
         samples: dict[str, list[float]] = {what: [] for what in MARGIN}
         numbers, acknowledged, rounds = Numbers(), 0, 0
-        with served(endpoint, streams) as up:
+        # the streams grow all the time: without a bound so does what one computation takes of memory
+        with served(endpoint, streams, "--memory", "512MB") as up:
             end = time.monotonic() + minutes * 60
             while time.monotonic() < end:
                 acknowledged += one_round(up, numbers)

@@ -319,6 +319,10 @@ async def test_a_slice_that_shards_share_can_be_asked_for_again(tmp_path: Path) 
                 await places_of(together, plan, shard)
         made.bucket.objects[plan.reads[0].key] = away
         assert len(await places_of(together, plan, 0) + await places_of(together, plan, 1)) == 1
+    large = msgspec.structs.replace(plan, measure=msgspec.structs.replace(plan.measure, bytes=2**31))
+    selector = DuckDBSelector(fresh, condition)
+    async with selector.together(large) as each_by_itself:
+        assert each_by_itself is selector
     refused = msgspec.structs.replace(
         plan, spec=msgspec.structs.replace(plan.spec, where="data::INTEGER = 1")
     )

@@ -24,7 +24,8 @@ class Deadlines:
             self._timer = loop.call_later(self._seconds, self._look)
 
     def end(self, task: asyncio.Task[Any]) -> bool:
-        """Whether it had taken too long: then it was cancelled, and is so no more, unless others did so too."""
+        """Whether it had taken too long: then it was cancelled, and is so no more. Not if others cancelled
+        it, too."""
         self._due.pop(task, None)
         if task not in self._overdue:
             return False

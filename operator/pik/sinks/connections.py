@@ -23,6 +23,7 @@ class Connections:
         self._backend = backend
         self._ssl_context: ssl.SSLContext = httpcore.default_ssl_context()
         self._idle: list[httpcore.AsyncHTTPConnection] = []
+        self._closed = False
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[httpcore.AsyncHTTPConnection]:
@@ -34,12 +35,14 @@ class Connections:
         try:
             yield connection
         finally:
-            if connection.is_idle():
+            if connection.is_idle() and not self._closed:
                 self._idle.append(connection)
             else:
                 await connection.aclose()
 
     async def aclose(self) -> None:
+        """Those under way are closed when they are done."""
+        self._closed = True
         while self._idle:
             await self._idle.pop().aclose()
 

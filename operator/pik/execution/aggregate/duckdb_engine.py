@@ -16,6 +16,7 @@ from pik.execution.aggregate.records import AsOf, VersionRecord
 from pik.execution.aggregate.selection import condition, exactly, place, select
 from pik.execution.aggregate.tables import from_parquet, result_rows, to_parquet
 from pik.execution.reading.relation import connect, open_arrivals, open_events
+from pik.execution.reading.threads import in_thread
 from pik.execution.stream import Stream
 from pik.planning.aggregate_sql import AggregateQuery, query_of
 from pik.planning.definitions import Definition, version_of
@@ -35,7 +36,9 @@ class DuckDBEngine:
         OutOfMemory."""
         try:
             with closing(connect(self._memory)) as con, TemporaryDirectory(prefix="pik-") as folder:
-                yield await stream.offload(_answer, con, stream, self._query, known, files, Path(folder))
+                yield await in_thread(
+                    stream, con, _answer, con, stream, self._query, known, files, Path(folder)
+                )
         except duckdb.OutOfMemoryException as error:
             raise OutOfMemory(
                 f"it needs more memory than the {self._memory or 'machine'} that it is given"

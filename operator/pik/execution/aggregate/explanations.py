@@ -105,7 +105,7 @@ async def explain(
         con.register("one", one)
         con.register("other", other)
         con.register("differing", difference.events.select(["event_id", "change"]))
-        with exactly("measures"):
+        with exactly("groupBy and measures"):
             return _explained(con, stream, query, groups, kept, difference)
 
     return await ask(stream, snapshot, work, memory)

@@ -29,9 +29,12 @@ from pik.execution.reading.relation import connect, lock_to, scan
 MOST_ROWS = 2_000_000
 """Of one file: what making it takes of memory is bounded by it."""
 
+MOST_SEGMENTS = 1 << 20
+"""Of one file: as many as its keys can tell apart."""
+
 _SUFFIX = ".places"
-_PLACE_BITS = 20  # of a segment's number in its file
-_PLACES = 1 << _PLACE_BITS
+_PLACES = MOST_SEGMENTS
+_PLACE_BITS = _PLACES.bit_length() - 1  # of a segment's number in its file
 _DIGITS = 11  # hexadecimal: 44 bits
 _BLOCK = 64  # keys under one checksum
 _PREFIX = struct.Struct("=8sII")  # what it is and its byte order, length and CRC-32 of the head
@@ -173,7 +176,10 @@ def learn(
     most_rows: int = MOST_ROWS,
 ) -> None:
     """Makes a file of these segments (name and SHA-256 → local copy), and takes smaller ones that are `known`
-    into it while it stays below so many rows: so they are few. `memory`: DuckDB's limit."""
+    into it while it stays below so many rows: so they are few. `memory`: as in
+    `relation.connect`. Raises OSError where there is no room."""
+    if len(files) > _PLACES:
+        raise ValueError(f"{len(files)} segments are more than one file tells apart")
     with closing(connect(memory)) as con:
         paths = [str(path.absolute()) for path in files.values()]
         lock_to(con, paths)
@@ -217,11 +223,16 @@ def _write(
     path = directory / f"{sha256(msgspec.msgpack.encode(sorted(segments))).hexdigest()[:32]}{_SUFFIX}"
     directory.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
-        file.write(_PREFIX.pack(_MAGIC, len(head), crc32(head)))
-        file.write(head)
-        file.write(bytes(_padded(_PREFIX.size + len(head)) - _PREFIX.size - len(head)))
-        for keys in columns:
-            file.write(keys)
+        try:
+            file.write(_PREFIX.pack(_MAGIC, len(head), crc32(head)))
+            file.write(head)
+            file.write(bytes(_padded(_PREFIX.size + len(head)) - _PREFIX.size - len(head)))
+            for keys in columns:
+                file.write(keys)
+            file.flush()
+        except OSError:
+            Path(file.name).unlink()
+            raise
     return Path(file.name).replace(path)
 
 

@@ -16,9 +16,11 @@ from pik.api.replay_job import Duplicates, TimeField
 from pik.domain.instants import Instant, format_micros
 from pik.domain.segments import SegmentEntry, SegmentID
 from pik.execution.reading.relation import connect, open_arrivals, open_events
+from pik.execution.reading.threads import in_thread
 from pik.execution.replay.narrowing import deciding
-from pik.execution.replay.pieces import in_thread, pieces, run
+from pik.execution.replay.pieces import pieces, run
 from pik.execution.stream import Deduplication, Stream
+from pik.planning.memory import duckdb_limit, memory_bytes
 from pik.planning.replay.plan import (
     Measure,
     ReplayPlan,
@@ -46,6 +48,11 @@ from pik.ports.selection import Measured, Selector
 
 TAIL = 900.0
 """Seconds for which the index by entity is not relied upon: it is eventually consistent."""
+
+
+_ROW_BYTES = 1_024  # of an event in memory besides its payload
+_COPIES = 4  # of the slice that shards which share it may have in memory together
+_UNBOUNDED = 4 * 2**30  # bytes that are shared where no bound is set
 
 
 class DuckDBSelector:
@@ -95,7 +102,7 @@ class DuckDBSelector:
 
     @asynccontextmanager
     async def together(self, plan: ReplayPlan) -> AsyncIterator[Selector]:
-        if plan.spec.shards == 1:
+        if plan.spec.shards == 1 or not _fits_in_memory(plan.measure, self._memory):
             yield self
             return
         with ExitStack() as opened:
@@ -187,6 +194,12 @@ class _Together:
     @asynccontextmanager
     async def together(self, plan: ReplayPlan) -> AsyncIterator[Selector]:  # noqa: ARG002 - it is of one already
         yield self
+
+
+def _fits_in_memory(measure: Measure, memory: str | None) -> bool:
+    """Whether a slice can be a table, and be sorted as well: all shards have their sorted part at once."""
+    limit = _UNBOUNDED if memory is None else duckdb_limit(memory_bytes(memory))
+    return _COPIES * (measure.bytes + measure.matched * _ROW_BYTES) <= limit
 
 
 def _measure(counted: Sequence[Any], *, repeats: int | None, stale: int) -> Measure:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pik.domain.segments import SegmentEntry
-from pik.execution.reading.whereabouts import MOST_ROWS, Damaged, Whereabouts, found_in, learn
+from pik.execution.reading.whereabouts import MOST_ROWS, MOST_SEGMENTS, Damaged, Whereabouts, found_in, learn
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import maybe_events
 
@@ -33,8 +33,8 @@ async def deciding(
 ) -> list[SegmentEntry]:
     """Those of the segments that decide what the entities' events are, and a few more by chance.
 
-    `memory`: DuckDB's limit; `most_rows`: of one file of what is known. Raises what fetching those segments
-    does of which nothing is known yet.
+    `memory`: as in `relation.connect`; `most_rows`: of one file of what is known. Raises what
+    fetching those segments does of which nothing is known yet.
     """
     holding = [entry for entry in segments if maybe_events(entry) > 0]
     if stream.files.directory is None:
@@ -55,6 +55,8 @@ async def deciding(
                 await stream.offload(learn, directory, named, known, memory, most_rows)
         except Damaged as damaged:
             damaged.path.unlink(missing_ok=True)
+        except OSError:
+            return holding  # nothing can be kept there: a full disk is no reason not to plan
     return holding  # others keep damaging or removing what is kept
 
 
@@ -84,7 +86,7 @@ def _pieces(entries: Sequence[SegmentEntry], most_rows: int) -> Iterator[list[Se
     piece: list[SegmentEntry] = []
     rows = 0
     for entry in entries:
-        if piece and rows + entry.rows > most_rows:
+        if piece and (rows + entry.rows > most_rows or len(piece) == MOST_SEGMENTS):
             yield piece
             piece, rows = [], 0
         piece.append(entry)

@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from pik.domain.errors import InvalidExpression
+from pik.domain.errors import InvalidExpression, OutOfMemory, PikError
+from pik.execution.reading.threads import in_thread
 from pik.execution.stream import Stream
 from pik.planning.replay.events import payload_bytes
 from pik.planning.replay.plan import Measure
 from pik.planning.replay.select_sql import Query
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 PIECE_ROWS = 10_000
 PIECE_BYTES = 64 * 2**20  # of payloads
 _UNKNOWN_LARGEST = 2**20  # bytes of a payload that are reckoned with
-_LOOK_UP = 0.05  # seconds between two tries to interrupt a query
 
 
 async def pieces(
     stream: Stream, con: duckdb.DuckDBPyConnection, query: Query, measure: Measure
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     """The rows of a query, some `PIECE_ROWS` or `PIECE_BYTES` at a time; no piece is empty. `measure`: of the
-    slice that they are of. Raises `InvalidExpression`."""
+    slice that they are of. Raises `InvalidExpression` and `OutOfMemory`."""
     reader = await in_thread(stream, con, _begun, con, query, _rows_at_once(measure))
     while (piece := await in_thread(stream, con, _next, reader)) is not None:
         yield piece
 
 
-async def in_thread(
-    stream: Stream, con: duckdb.DuckDBPyConnection, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """A step of a query. When it is cancelled, its thread is told and waited for: a connection that is at
-    work cannot be closed."""
-    step = asyncio.ensure_future(stream.offload(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(step)
-    except asyncio.CancelledError:
-        while not step.done():  # an interrupt between two statements is lost
-            con.interrupt()
-            await asyncio.wait({step}, timeout=_LOOK_UP)
-        raise
-
-
 def run(con: duckdb.DuckDBPyConnection, query: Query) -> list[tuple[Any, ...]]:
-    """All rows of a query. Raises `InvalidExpression`."""
+    """All rows of a query. Raises `InvalidExpression` and `OutOfMemory`."""
     try:
         rows: list[tuple[Any, ...]] = con.execute(query.sql, query.parameters).fetchall()
     except duckdb.Error as error:
@@ -87,7 +68,9 @@ def _rows_at_once(measure: Measure) -> int:
     return max(1, min(PIECE_ROWS, PIECE_BYTES // max(1, measure.largest or _UNKNOWN_LARGEST)))
 
 
-def _refused(error: Exception) -> InvalidExpression:
+def _refused(error: Exception) -> PikError:
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error).partition("\n")[0]:
+        return OutOfMemory("selecting the events needs more memory than it is given")
     # what a condition says itself speaks of paths and types; DuckDB's own words may quote a payload
     said = str(error).splitlines()[0] if isinstance(error, duckdb.InvalidInputException) else ""
     return InvalidExpression(
