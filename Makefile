@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 BIN := .venv/bin
 CYCLONEDX := 7.5.0
 
-.PHONY: help setup demo demo-k8s test restarts crash truth simulate soak cluster-tools cluster cluster-down check verify generate format sbom clean
+.PHONY: help setup demo demo-k8s test restarts crash truth simulate soak cluster-tools cluster cluster-down check verify generate format lambdas sbom clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ generate: .venv/ready ## write the generated files
 format: .venv/ready ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lambdas: .venv/ready | $(UV) ## the packages of the Lambda functions: build/lambdas/*.zip
+	$(BIN)/python lambdas/package.py --uv $(UV)
 
 sbom: | $(UV) ## what the image has: build/sbom.cdx.json (CycloneDX)
 	$(UV) venv --quiet --clear --python $(PYTHON) build/sbom

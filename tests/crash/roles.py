@@ -26,7 +26,6 @@ from pik.api.capture_stream import IndexWrites, Storage
 from pik.api.replay_job import ReplayJobSpec
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.index_items import SCHEMA
-from pik.cluster.jobs.task import StreamTask
 from pik.controller.aws_cloud import AwsCloud
 from pik.controller.engines import selector_of
 from pik.controller.workshop import Workshop
@@ -49,6 +48,7 @@ from pik.execution.replay.runs import begin_run, read_record
 from pik.execution.seals import seal_segments
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Stream
+from pik.execution.stream_task import StreamTask
 from pik.gateway.app import Gateway
 from pik.gateway.doors import Door
 from pik.gateway.server import serving

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from pik.cluster.jobs.task import AggregateTask, ReplayTask, StreamTask, encode_task
+from pik.cluster.jobs.task import AggregateTask, ReplayTask, encode_task
 from pik.cluster.jobs.verdicts import Verdict, decode_verdict
 from pik.execution.replay.settings import ShardSettings
 from pik.execution.stream import Stream
+from pik.execution.stream_task import StreamTask
 from pik.planning.replay.pace import EffectivePace
 from pik.planning.replay.plan import ReplayPlan
 

@@ -27,8 +27,6 @@ from pik.cluster.jobs.task import (
     AggregateTask,
     ForbiddenTask,
     ReplayTask,
-    RoleTask,
-    StreamTask,
     Task,
     encode_task,
 )
@@ -37,6 +35,7 @@ from pik.controller.intake_rules import fingerprint_exclude
 from pik.controller.objects import ObjectKey
 from pik.controller.runs import Question, Run
 from pik.controller.workshop import OpenStream
+from pik.execution.stream_task import RoleTask, StreamTask
 from pik.planning.replay.pace import share
 from pik.planning.roles import session_name
 

@@ -19,7 +19,7 @@ from pik.api.targets import TargetType
 from pik.aws.clients import AssumedRole, AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.cluster.jobs.secrets import authorization_from
-from pik.cluster.jobs.task import AggregateTask, ReplayTask, StreamTask, Task
+from pik.cluster.jobs.task import AggregateTask, ReplayTask, Task
 from pik.cluster.jobs.verdicts import ExitCode, Verdict
 from pik.controller.aws_cloud import AwsCloud
 from pik.controller.engines import selector_of
@@ -47,6 +47,7 @@ from pik.execution.replay.runs import planned
 from pik.execution.replay.tools import Tools
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Stream
+from pik.execution.stream_task import StreamTask
 from pik.planning.replay.addresses import ForbiddenNetwork, ForbiddenNetworks
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import End, EndState

@@ -1,0 +1,47 @@
+"""What a function says of itself when it is asked before it gets events."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pik.domain.layout import segment_id
+from pik.domain.segments import SegmentHead
+from pik.execution.generations import ready_generation
+from pik.execution.stream import Stream
+
+CHECK = {"pik": "health"}
+
+
+def is_health_check(event: Mapping[str, Any]) -> bool:
+    return event == CHECK
+
+
+async def health(stream: Stream) -> dict[str, Any]:
+    """`generation`: of the index, which it could read; and it could make a segment. `strangers`: modules that
+    come from neither the function's package nor Python itself, so that what is missing in the package is
+    seen also where something else makes up for it. Raises what `ready_generation` does."""
+    state = await ready_generation(stream)
+    now = stream.clock.now()
+    nothing = SegmentHead(stream.layout.stream_id, segment_id(now, "0" * 20, state.number), now)
+    await stream.offload(stream.codec.encode, nothing, [])
+    own = [Path(os.environ.get("LAMBDA_TASK_ROOT", Path.cwd()))]
+    own += [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+    return {"generation": state.number, "python": sys.version.split()[0], "strangers": _strangers(own)}
+
+
+def _strangers(own: list[Path]) -> list[str]:
+    found = []
+    runtime = getattr(sys.modules["__main__"], "__file__", None)
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file in (None, runtime):
+            continue
+        path = Path(file)
+        if not any(path.is_relative_to(each) for each in own) or "site-packages" in path.parts:
+            found.append(name)
+    return found

@@ -1,0 +1,105 @@
+"""Events into one stream by a Lambda function: the gateway's own application behind another way in, so that
+both give the same answers to the same requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pik.api.capture_stream import IndexWrites
+from pik.aws.clients import AwsAccess, AwsClients
+from pik.aws.dynamo_index import DynamoIndex
+from pik.aws.dynamo_table import DynamoTable
+from pik.aws.s3_objects import S3ObjectStore
+from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
+from pik.domain.intake import IntakeRules
+from pik.domain.layout import Layout
+from pik.execution.capture.capture import Capture
+from pik.execution.capture.replays import ReplayClaims
+from pik.execution.capture.settings import CaptureSettings
+from pik.execution.parquet import ParquetCodec
+from pik.execution.segment_cache import SegmentCache
+from pik.execution.stream import Stream
+from pik.execution.stream_task import StreamTask
+from pik.functions.health import health, is_health_check
+from pik.functions.http import respond
+from pik.gateway.app import Gateway
+from pik.gateway.doors import Door
+
+TASK = "PIK_INGEST"
+"""Name of the environment variable that has the `IngestTask`, as JSON."""
+
+_SETTINGS = CaptureSettings(linger=0.0)  # an instance has one request at a time: nobody else comes
+_THREADS = 8
+
+
+class IngestTask(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a function takes, and where it goes."""
+
+    stream: StreamTask
+    rules: IntakeRules = IntakeRules()
+    writes: IndexWrites = IndexWrites.STATEMENTS
+
+
+class IngestFunction:
+    """One instance of the function. Invocations come one after the other, on one event loop that is kept
+    between them; whatever an answer stands for is durable before the invocation ends, since the process may
+    be frozen then, or gone."""
+
+    def __init__(self, task: IngestTask, access: AwsAccess, scratch: Path) -> None:
+        self._runner = asyncio.Runner()
+        self._stream = opened(task, access, scratch)
+        capture = Capture(self._stream, _SETTINGS)
+        claims = ReplayClaims(lambda stream_id: self._stream if stream_id == task.stream.stream_id else None)
+        door = Door(task.rules, capture, claims, self._stream.offload)
+        ours = (task.stream.namespace, task.stream.name)
+        self.gateway = Gateway(lambda namespace, name: door if (namespace, name) == ours else None)
+        self._path = "/v1/streams/{}/{}/events".format(*ours)
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Raises `NotARequest`."""
+        if is_health_check(event):
+            return self._runner.run(health(self._stream))
+        return self._runner.run(respond(self.gateway, event, self._path))
+
+
+def ingest_function(environ: Mapping[str, str], scratch: Path) -> IngestFunction:
+    """As the environment says. Raises `msgspec.DecodeError`."""
+    task = msgspec.json.decode(environ[TASK], type=IngestTask)
+    access = AwsAccess(
+        endpoint_url=environ.get("AWS_ENDPOINT_URL"), region=task.stream.region, connections=_THREADS
+    )
+    return IngestFunction(task, access, scratch)
+
+
+def opened(task: IngestTask, access: AwsAccess, scratch: Path) -> Stream:
+    """The task's stream. `scratch`: a folder to write to."""
+    at = task.stream
+    clients, io, work = AwsClients(access), ThreadOffload(_THREADS, "aws"), ThreadOffload(1, "work")
+    clock, entropy = SystemClock(), SystemEntropy()
+    objects = S3ObjectStore(clients.quick_s3(clients.client("s3")), at.bucket, io, clock)
+    dynamodb = clients.quick_dynamodb(clients.client("dynamodb"))
+    return Stream(
+        namespace=at.namespace,
+        name=at.name,
+        layout=Layout(f"{at.prefix}/", at.stream_id),
+        deduplication=at.deduplication,
+        retention_days=at.retention_days,
+        fingerprint_exclude=at.fingerprint_exclude,
+        objects=objects,
+        index=DynamoIndex(
+            DynamoTable(dynamodb, at.table, io, clock, entropy),
+            at.retention_days,
+            transactions=task.writes is IndexWrites.TRANSACTIONS,
+        ),
+        files=SegmentCache(objects, scratch / "segments", work),
+        codec=ParquetCodec(),
+        clock=clock,
+        entropy=entropy,
+        offload=work,
+        epoch=at.epoch,
+    )
