@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
@@ -17,7 +18,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from functions.requests import CASES, Case
+from functions.requests import CASES, EVENT, Case
 from gateway.asgi import call
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.index_items import SCHEMA
@@ -46,6 +47,7 @@ class There:
         self.scratch = scratch
         self.package = package
         self.name = f"pik-ingest-{uuid4().hex[:12]}"
+        self.made: list[str] = []
         self.s3.create_bucket(Bucket=self.name)
 
     def stream(self, name: str) -> IngestTask:
@@ -72,11 +74,13 @@ class There:
         asyncio.run(reindex(opened(task, self.access, self.scratch), there))
         return task
 
-    def create(self, task: IngestTask) -> None:
+    def create(self, task: IngestTask) -> str:
+        """The function's name."""
+        name = f"{self.name}-{task.stream.prefix}"
         body = self.package.read_bytes()
         self.s3.put_object(Bucket=self.name, Key="ingest.zip", Body=body)
         made = self.functions.create_function(
-            FunctionName=self.name,
+            FunctionName=name,
             Runtime="python3.13",
             Role="arn:aws:iam::000000000000:role/ingest",
             Handler="handler.handle",
@@ -86,18 +90,18 @@ class There:
             Timeout=60,
         )
         assert made["CodeSha256"] == b64encode(sha256(body).digest()).decode()
-        self.functions.get_waiter("function_active_v2").wait(
-            FunctionName=self.name, WaiterConfig={"Delay": 1}
-        )
+        self.functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        self.made.append(name)
+        return name
 
-    def invoke(self, event: dict[str, Any]) -> Any:
-        answer = self.functions.invoke(FunctionName=self.name, Payload=json.dumps(event))
+    def invoke(self, name: str, event: dict[str, Any]) -> Any:
+        answer = self.functions.invoke(FunctionName=name, Payload=json.dumps(event))
         told = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, told
         return told
 
-    def url(self) -> str:
-        made = self.functions.create_function_url_config(FunctionName=self.name, AuthType="NONE")
+    def url(self, name: str) -> str:
+        made = self.functions.create_function_url_config(FunctionName=name, AuthType="NONE")
         identity = made["FunctionUrl"].removeprefix("https://").partition(".")[0]
         return f"{self.endpoint}/_aws/lambda-url/{identity}"
 
@@ -117,17 +121,18 @@ class There:
 def there(emulator: str, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
     made = There(emulator, package, tmp_path_factory.mktemp("ingest"))
     yield made
-    made.functions.delete_function(FunctionName=made.name)
+    for name in made.made:
+        made.functions.delete_function(FunctionName=name)
 
 
 def test_it_answers_as_the_gateway_does(there: There) -> None:
     by_function, by_gateway = there.stream("by-function"), there.stream("by-gateway")
-    there.create(by_function)
-    told = there.invoke(CHECK)
+    name = there.create(by_function)
+    told = there.invoke(name, CHECK)
     assert told["generation"] == 1
     # the emulator's own environment has a file that sets this one up; all else comes from the package
     assert set(told["strangers"]) <= {"_distutils_hack"}
-    url = there.url()
+    url = there.url(name)
     gateway = IngestFunction(by_gateway, there.access, there.scratch).gateway
     with httpx.Client(timeout=60) as client:
         for case in CASES:
@@ -142,6 +147,39 @@ def test_it_answers_as_the_gateway_does(there: There) -> None:
     stored, wanted = there.rows(by_function), there.rows(by_gateway)
     assert sorted(map(_content, stored)) == sorted(map(_content, wanted))
     assert len(stored) == sum(case.stored for case in CASES)
+
+
+def test_messages_of_a_queue_are_taken_or_come_again(there: There) -> None:
+    """Through the emulator's own mapping: what is never right ends in the dead-letter queue, alone."""
+    task = there.stream("by-queue")
+    name = there.create(task)
+    there.invoke(name, CHECK)  # it takes longer to start than messages stay hidden here
+    sqs: Any = AwsClients(there.access).client("sqs")
+    dead = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "1"})
+    settings = {"VisibilityTimeout": "20", "RedrivePolicy": redrive}
+    queue = sqs.create_queue(QueueName=name, Attributes=settings)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    bodies = [json.dumps({**EVENT, "idempotency_key": f"q{n}"}) for n in range(6)]
+    wrong = [json.dumps({**EVENT, "entity_id": ""}), "[1,"]
+    lines = "\n".join(json.dumps({**EVENT, "idempotency_key": f"n{n}"}) for n in range(2))
+    entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate([*bodies, bodies[0], *wrong])]
+    typed = {"contentType": {"DataType": "String", "StringValue": "application/x-ndjson"}}
+    sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+    sqs.send_message(QueueUrl=queue, MessageBody=lines, MessageAttributes=typed)
+    there.functions.create_event_source_mapping(
+        EventSourceArn=arn, FunctionName=name, FunctionResponseTypes=["ReportBatchItemFailures"], BatchSize=10
+    )
+    buried: list[str] = []
+    tries = 0
+    while len(buried) < len(wrong) and tries < 9:
+        tries += 1
+        got = sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10, WaitTimeSeconds=10)
+        buried += [message["Body"] for message in got.get("Messages", [])]
+    assert sorted(buried) == sorted(wrong)
+    outcomes = Counter(row["outcome"] for row in there.rows(task))
+    assert outcomes == {"ACCEPTED": 8, "DUPLICATE": 1}
 
 
 def _sent(case: Case) -> dict[str, str]:

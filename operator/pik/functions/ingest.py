@@ -27,6 +27,7 @@ from pik.execution.stream import Stream
 from pik.execution.stream_task import StreamTask
 from pik.functions.health import health, is_health_check
 from pik.functions.http import respond
+from pik.functions.messages import is_of_queue, take
 from pik.gateway.app import Gateway
 from pik.gateway.doors import Door
 
@@ -55,15 +56,17 @@ class IngestFunction:
         self._stream = opened(task, access, scratch)
         capture = Capture(self._stream, _SETTINGS)
         claims = ReplayClaims(lambda stream_id: self._stream if stream_id == task.stream.stream_id else None)
-        door = Door(task.rules, capture, claims, self._stream.offload)
+        door = self._door = Door(task.rules, capture, claims, self._stream.offload)
         ours = (task.stream.namespace, task.stream.name)
         self.gateway = Gateway(lambda namespace, name: door if (namespace, name) == ours else None)
         self._path = "/v1/streams/{}/{}/events".format(*ours)
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises `NotARequest`."""
+        """What a request is answered, or which messages of a queue come again. Raises `NotARequest`."""
         if is_health_check(event):
             return self._runner.run(health(self._stream))
+        if is_of_queue(event):
+            return self._runner.run(take(self._door, event))
         return self._runner.run(respond(self.gateway, event, self._path))
 
 
