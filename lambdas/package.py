@@ -80,16 +80,11 @@ def package(function: str, target: Target, out: Path, *, uv: Path, python: str =
             else:
                 into.parent.mkdir(exist_ok=True)
                 shutil.copy(there, into)
-        names = sorted(_kept(tree))
-        _check(tree, names, target)
+        names = sorted(kept(tree))
+        check(tree, names, target)
         out.mkdir(parents=True, exist_ok=True)
         made = out / f"{function}-{target.architecture}.zip"
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-            for name in names:
-                entry = zipfile.ZipInfo(name, _DATE)
-                entry.external_attr = 0o100644 << 16
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, (tree / name).read_bytes())
+        write(tree, names, made)
         return made
 
 
@@ -106,7 +101,8 @@ def _install(requirements: Path, tree: Path, target: Target, uv: Path, python: s
     subprocess.run(command, check=True)  # noqa: S603 - put together here
 
 
-def _kept(tree: Path) -> Iterator[str]:
+def kept(tree: Path) -> Iterator[str]:
+    """The names of those files that go into a package."""
     for path in tree.rglob("*"):
         name = path.relative_to(tree).as_posix()
         model = _MODEL.match(name)
@@ -114,7 +110,8 @@ def _kept(tree: Path) -> Iterator[str]:
             yield name
 
 
-def _check(tree: Path, names: list[str], target: Target) -> None:
+def check(tree: Path, names: list[str], target: Target) -> None:
+    """Raises `CannotPackage`."""
     size = sum((tree / name).stat().st_size for name in names)
     if size > MOST_UNPACKED:
         raise CannotPackage(f"{size} bytes unpacked, and AWS takes {MOST_UNPACKED}")
@@ -123,6 +120,16 @@ def _check(tree: Path, names: list[str], target: Target) -> None:
             head = file.read(20)
         if head[:4] == b"\x7fELF" and int.from_bytes(head[18:20], "little") != target.machine:
             raise CannotPackage(f"{name} is not for {target.architecture}")
+
+
+def write(tree: Path, names: list[str], archive: Path) -> None:
+    """A zip of these files, whenever they were made and by whom."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as made:
+        for name in names:
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            made.writestr(entry, (tree / name).read_bytes())
 
 
 def main() -> None:

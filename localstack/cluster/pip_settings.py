@@ -38,7 +38,7 @@ class PipSettings:
 
 def read(environ: Mapping[str, str]) -> PipSettings:
     """What pip would take here, from its files and from the environment, which wins."""
-    home = Path(environ.get("HOME", "/root"))
+    home = Path(environ["HOME"]) if "HOME" in environ else Path.home()
     found = configparser.RawConfigParser()
     found.read([*_FILES, *(home / name for name in _HOME_FILES), environ.get("PIP_CONFIG_FILE", "/dev/null")])
     options = {name: value for at in _SECTIONS if found.has_section(at) for name, value in found.items(at)}

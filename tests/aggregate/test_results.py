@@ -127,7 +127,7 @@ def test_neither_order_nor_segments_nor_threads_change_a_byte(tmp_path: Path) ->
             con.execute(f"SET threads = {threads}")
             segments = open_arrivals(con, files)
             open_events(con, Deduplication.ON_WRITE)
-            select(con, query, within(query.definition.span))
+            select(con, query, within(query.definition.span), ())
             scales = place(con, query)
             body = to_parquet(result_rows(con, query, scales))
             listed = list_inputs(con, query, scales, (), segments, folder, part=700)

@@ -149,6 +149,27 @@ def test_it_answers_as_the_gateway_does(there: There) -> None:
     assert len(stored) == sum(case.stored for case in CASES)
 
 
+def test_it_answers_api_gateway_too(there: There) -> None:
+    """By a route for every path, under a stage that is no part of the path."""
+    task = there.stream("by-api")
+    name = there.create(task)
+    api: Any = AwsClients(there.access).client("apigatewayv2")
+    arn = there.functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+    made = api.create_api(Name=name, ProtocolType="HTTP")["ApiId"]
+    integration = api.create_integration(
+        ApiId=made, IntegrationType="AWS_PROXY", IntegrationUri=arn, PayloadFormatVersion="2.0"
+    )["IntegrationId"]
+    api.create_route(ApiId=made, RouteKey="$default", Target=f"integrations/{integration}")
+    api.create_stage(ApiId=made, StageName="prod", AutoDeploy=True)
+    first, again = CASES[:2]
+    url = f"{there.endpoint}/_aws/execute-api/{made}/prod"
+    with httpx.Client(timeout=60) as client:
+        for case, status in ((first, "ACCEPTED"), (again, "DUPLICATE")):
+            answer = client.post(url + case.path, headers=case.headers, content=case.body)
+            assert answer.status_code == 200, answer.text
+            assert [each["status"] for each in answer.json()["answers"]] == [status]
+
+
 def test_messages_of_a_queue_are_taken_or_come_again(there: There) -> None:
     """Through the emulator's own mapping: what is never right ends in the dead-letter queue, alone."""
     task = there.stream("by-queue")

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 
+from functions.requests import EVENT, EVENTS
 from gateway.asgi import call
 from pik.domain.arrivals import Outcome
 from pik.domain.errors import Overloaded, PikError, Unavailable
@@ -33,16 +34,6 @@ from pik.planning.replay.records import RunRecord
 from simulation.capture_scenario import read_truth
 from simulation.virtual_loop import run
 from simulation.world import World
-
-EVENTS = "/v1/streams/default/s/events"
-EVENT = {
-    "source": "shop",
-    "event_type": "paid",
-    "entity_id": "order-1",
-    "event_time": "2013-07-10T04:00:00Z",
-    "payload": {"amount": 1.50},
-    "idempotency_key": "k1",
-}
 
 
 async def opened(rules: IntakeRules | None = None, **settings: Any) -> tuple[World, Gateway]:

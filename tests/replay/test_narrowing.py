@@ -206,3 +206,12 @@ async def test_a_file_that_goes_while_the_folder_is_listed_is_not_missed(tmp_pat
     (tmp_path / PLACES).mkdir()
     (tmp_path / PLACES / "gone.places").symlink_to(tmp_path / "nowhere")
     assert await deciding(made.stream, ["e1"], snapshot.segments) == list(snapshot.segments)
+
+
+async def test_a_folder_that_takes_nothing_is_no_reason_not_to_plan(tmp_path: Path) -> None:
+    made = await world(tmp_path, Deduplication.ON_READ)
+    for number in range(2):
+        await land(made, number, [arrival(f"k{number}", after(1), entity_id=f"e{number}")])
+    (tmp_path / PLACES).write_text("no folder")
+    snapshot = await take_snapshot(made.stream, now=made.clock.now())
+    assert await deciding(made.stream, ["e0"], snapshot.segments) == list(snapshot.segments)

@@ -23,9 +23,8 @@ class SegmentCache:
     """
 
     def __init__(self, objects: ObjectStore, directory: Path, offload: Offload, concurrency: int = 8) -> None:
-        self.directory: Path | None = directory
+        self.directory = directory
         self._objects = objects
-        self._directory = directory
         self._offload = offload
         self._concurrency = concurrency
         self._verified: dict[str, str] = {}  # file name: SHA-256 of its bytes, seen by this process
@@ -34,7 +33,7 @@ class SegmentCache:
         return await all_of([partial(self._one, entry) for entry in entries], self._concurrency)
 
     async def _one(self, entry: SegmentEntry) -> Path:
-        path = self._directory / f"{entry.segment}.parquet"
+        path = self.directory / f"{entry.segment}.parquet"
         if not await self._offload(self._holds, path, entry.sha256):
             try:
                 stored = await self._objects.read(entry.key)

@@ -17,12 +17,10 @@ from pik.aws.dynamo_table import DynamoTable
 from pik.aws.s3_objects import S3ObjectStore
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.domain.intake import IntakeRules
-from pik.domain.layout import Layout
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
-from pik.execution.parquet import ParquetCodec
-from pik.execution.segment_cache import SegmentCache
+from pik.execution.opening import open_stream
 from pik.execution.stream import Stream
 from pik.execution.stream_task import StreamTask
 from pik.functions.health import health, is_health_check
@@ -85,24 +83,6 @@ def opened(task: IngestTask, access: AwsAccess, scratch: Path) -> Stream:
     clients, io, work = AwsClients(access), ThreadOffload(_THREADS, "aws"), ThreadOffload(1, "work")
     clock, entropy = SystemClock(), SystemEntropy()
     objects = S3ObjectStore(clients.quick_s3(clients.client("s3")), at.bucket, io, clock)
-    dynamodb = clients.quick_dynamodb(clients.client("dynamodb"))
-    return Stream(
-        namespace=at.namespace,
-        name=at.name,
-        layout=Layout(f"{at.prefix}/", at.stream_id),
-        deduplication=at.deduplication,
-        retention_days=at.retention_days,
-        fingerprint_exclude=at.fingerprint_exclude,
-        objects=objects,
-        index=DynamoIndex(
-            DynamoTable(dynamodb, at.table, io, clock, entropy),
-            at.retention_days,
-            transactions=task.writes is IndexWrites.TRANSACTIONS,
-        ),
-        files=SegmentCache(objects, scratch / "segments", work),
-        codec=ParquetCodec(),
-        clock=clock,
-        entropy=entropy,
-        offload=work,
-        epoch=at.epoch,
-    )
+    table = DynamoTable(clients.quick_dynamodb(clients.client("dynamodb")), at.table, io, clock, entropy)
+    index = DynamoIndex(table, at.retention_days, transactions=task.writes is IndexWrites.TRANSACTIONS)
+    return open_stream(at, objects, index, scratch, clock=clock, entropy=entropy, work=work)

@@ -12,11 +12,12 @@ from pik.domain.segments import SegmentEntry, SegmentHead
 
 
 class SegmentFiles(Protocol):
-    """Segments as local files, for engines that read Parquet.
+    """Segments as local files, for engines that read Parquet."""
 
-    `directory`: where to keep what is derived from them, for as long as it lasts. None: nothing is kept."""
-
-    directory: Path | None
+    @property
+    def directory(self) -> Path | None:
+        """Where to keep what is derived from them, for as long as it lasts. None: nothing is kept."""
+        ...
 
     async def fetch(self, entries: Sequence[SegmentEntry]) -> list[Path]:
         """A readable file for each entry, in order, whose bytes have the entry's SHA-256.

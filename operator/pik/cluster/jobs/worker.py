@@ -27,7 +27,6 @@ from pik.controller.faults import outcome_of
 from pik.controller.outcome import Stalled
 from pik.domain.errors import Incomparable, Incomplete, NoSuchObject, OutOfMemory, OwnershipConflict, PikError
 from pik.domain.instants import parse_instant
-from pik.domain.layout import Layout
 from pik.execution.aggregate.answers import (
     Asking,
     find_answer,
@@ -39,13 +38,12 @@ from pik.execution.aggregate.answers import (
 from pik.execution.aggregate.comparing import compare
 from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer, check_comparable, read_answer
-from pik.execution.parquet import ParquetCodec
+from pik.execution.opening import open_stream
 from pik.execution.replay.marks import Marker
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_one
 from pik.execution.replay.runs import planned
 from pik.execution.replay.tools import Tools
-from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Stream
 from pik.execution.stream_task import StreamTask
 from pik.planning.replay.addresses import ForbiddenNetwork, ForbiddenNetworks
@@ -228,22 +226,14 @@ class _Machine:
         if task.role is not None:
             cloud = cloud.assuming(AssumedRole(task.role.arn, task.role.external_id, task.role.session))
         storage = Storage(prefix=task.prefix, region=task.region, retentionDays=task.retention_days)
-        objects = cloud.objects(task.bucket, storage)
-        return Stream(
-            namespace=task.namespace,
-            name=task.name,
-            layout=Layout(f"{task.prefix}/", task.stream_id),
-            deduplication=task.deduplication,
-            retention_days=task.retention_days,
-            fingerprint_exclude=task.fingerprint_exclude,
-            objects=objects,
-            index=cloud.index(task.table, storage),
-            files=SegmentCache(objects, self.scratch / "segments", self.cpu),
-            codec=ParquetCodec(),
+        return open_stream(
+            task,
+            cloud.objects(task.bucket, storage),
+            cloud.index(task.table, storage),
+            self.scratch,
             clock=self.clock,
             entropy=self.entropy,
-            offload=self.cpu,
-            epoch=task.epoch,
+            work=self.cpu,
         )
 
 

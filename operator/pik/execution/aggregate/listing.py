@@ -97,16 +97,17 @@ class _Parts:
         self.files: list[Path] = []
 
     def add(self, rows: pa.Table) -> None:
-        while rows.num_rows > self._room or self._writer is None:
-            if self._writer is not None and self._room:
-                self._writer.write_table(rows.slice(0, self._room))
-                rows = rows.slice(self._room)
-            self._begin(rows.schema)
-        if rows.num_rows:
-            self._writer.write_table(rows)
-            self._room -= rows.num_rows
+        """Rows may be none: there is a file all the same."""
+        writer = self._writer or self._begin(rows.schema)
+        while rows.num_rows:
+            if not self._room:
+                writer = self._begin(rows.schema)
+            some = rows.slice(0, self._room)
+            writer.write_table(some)
+            self._room -= some.num_rows
+            rows = rows.slice(some.num_rows)
 
-    def _begin(self, schema: pa.Schema) -> None:
+    def _begin(self, schema: pa.Schema) -> pq.ParquetWriter:
         self.close()
         self.files.append(self._folder / f"{len(self.files):05d}.parquet")
         groups = [name for name in schema.names if name.startswith("group_")]
@@ -118,6 +119,7 @@ class _Parts:
             use_dictionary=[*_REPEATING, BUCKET, *groups],
         )
         self._room = self._part
+        return self._writer
 
     def close(self) -> None:
         if self._writer is not None:

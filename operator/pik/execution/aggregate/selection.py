@@ -24,7 +24,7 @@ def condition(query: AggregateQuery, as_of: AsOf) -> str:
 
 
 def select(
-    con: duckdb.DuckDBPyConnection, query: AggregateQuery, wanted: str, open_columns: Sequence[str] = ()
+    con: duckdb.DuckDBPyConnection, query: AggregateQuery, wanted: str, open_columns: Sequence[str]
 ) -> None:
     """Makes `inputs` of the events that `wanted` and the definition's `where` select. `open_columns`: as
     `AggregateQuery` says them.

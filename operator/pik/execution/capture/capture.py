@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pik.domain.arrivals import Arrival, Rejection, size_of
 from pik.domain.columns import Columns
@@ -16,6 +16,9 @@ from pik.execution.capture.on_write import OnWrite
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.stream import Deduplication, Stream
 
+_Take = Callable[[Columns | Sequence[Arrival], Request, Sequence[int]], None]
+"""Arrivals of a request, and which of its answers they stand for."""
+
 
 class Capture:
     """One writer of one stream. Belongs to one event loop."""
@@ -23,10 +26,18 @@ class Capture:
     def __init__(self, stream: Stream, settings: CaptureSettings | None = None) -> None:
         settings = settings or CaptureSettings()
         landing = Landing(stream, settings)
-        on_write, on_read = OnWrite(stream, settings, landing), OnRead(stream, settings, landing)
-        self._decides = stream.deduplication is Deduplication.ON_WRITE
-        self._items = GroupCommit(on_write.commit, landing.stamp, stream.clock, settings)
-        self._parcels = GroupCommit(on_read.commit, landing.stamp, stream.clock, settings)
+        self._commits: GroupCommit[Item] | GroupCommit[Parcel]
+        self._take: _Take
+        if stream.deduplication is Deduplication.ON_WRITE:
+            items = GroupCommit(
+                OnWrite(stream, settings, landing).commit, landing.stamp, stream.clock, settings
+            )
+            self._commits, self._take = items, lambda *taken: items.take(_items(*taken))
+        else:
+            parcels = GroupCommit(
+                OnRead(stream, settings, landing).commit, landing.stamp, stream.clock, settings
+            )
+            self._commits, self._take = parcels, lambda *taken: parcels.take([parcel(*taken)])
         self._closed = False
 
     async def ingest(self, arrivals: Sequence[Arrival | Rejection] | Columns) -> list[Answer]:
@@ -53,20 +64,6 @@ class Capture:
             await request.wake
         return [answer for answer in request.answers if answer is not None]
 
-    def _take(
-        self, arrivals: Sequence[Arrival] | Columns, request: Request, positions: Sequence[int]
-    ) -> None:
-        if self._decides:
-            each = arrivals.arrivals() if isinstance(arrivals, Columns) else arrivals
-            self._items.take(
-                [
-                    Item(arrival, request, place, size_of(arrival))
-                    for arrival, place in zip(each, positions, strict=True)
-                ]
-            )
-        else:
-            self._parcels.take([parcel(arrivals, request, positions)])
-
     def check_wait(self) -> None:
         """Raises `Overloaded` where an event that comes now would have to wait too long: `ingest` looks too,
         but by then the event has been read."""
@@ -86,6 +83,10 @@ class Capture:
         self._closed = True
         await self.drain()
 
-    @property
-    def _commits(self) -> GroupCommit[Item] | GroupCommit[Parcel]:
-        return self._items if self._decides else self._parcels
+
+def _items(arrivals: Columns | Sequence[Arrival], request: Request, positions: Sequence[int]) -> list[Item]:
+    each = arrivals.arrivals() if isinstance(arrivals, Columns) else arrivals
+    return [
+        Item(arrival, request, place, size_of(arrival))
+        for arrival, place in zip(each, positions, strict=True)
+    ]

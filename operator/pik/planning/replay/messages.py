@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ class Messages:
     run_id: str
     bodies: pa.BinaryArray  # CloudEvents as JSON text
     events: pa.RecordBatch  # columns of planning.replay.events
+    made: Sequence[Message] | None = None  # the same one by one, where they were made before
 
     @cached_property
     def keys(self) -> pa.StringArray:
@@ -39,6 +40,9 @@ class Messages:
 
     @cached_property
     def each(self) -> Sequence[Message]:
+        """One by one."""
+        if self.made is not None:
+            return self.made
         entities = (self.events.column(name).to_pylist() for name in ("event_id", "entity_id"))
         columns = (self.keys.to_pylist(), self.bodies.to_pylist(), *entities)
         return list(map(Message._make, zip(*columns, strict=True)))
@@ -64,5 +68,5 @@ class Messages:
             chosen = pa.array(positions, pa.int64())
             found = Messages(self.run_id, self.bodies.take(chosen), self.events.take(chosen))
         if len(positions) * _FEW <= len(self):  # made once for all, rather than for each of many small calls
-            found.__dict__["each"] = [self.each[position] for position in positions]
+            return replace(found, made=[self.each[position] for position in positions])
         return found

@@ -1,0 +1,74 @@
+"""What a package is made of, without installing anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+_FILE = Path(__file__).parents[2] / "lambdas" / "package.py"
+
+
+@pytest.fixture(scope="module")
+def packaging() -> Iterator[ModuleType]:
+    spec = spec_from_file_location("lambda_package", _FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)  # its dataclasses look there
+        spec.loader.exec_module(module)
+        yield module
+
+
+def elf(machine: int) -> bytes:
+    return b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little")
+
+
+def test_what_never_runs_there_is_left_out(tmp_path: Path, packaging: ModuleType) -> None:
+    kept = ["handler.py", "pik/domain/columns.py", "pyarrow/libarrow.so.2600", "botocore/data/s3/x.json.gz"]
+    kept += ["botocore/data/endpoints.json", "pyarrow/vendored/docscrape.py", "a-1.dist-info/METADATA"]
+    left = ["pik/__pycache__/a.pyc", "pyarrow/include/a.h", "pyarrow/libarrow_flight.so.2600"]
+    left += ["botocore/data/ec2/x.json.gz", "a-1.dist-info/RECORD", "pyarrow/tests/test_a.py"]
+    for name in kept + left:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert sorted(packaging.kept(tmp_path)) == sorted(kept)
+
+
+def test_a_library_of_another_machine_is_refused(tmp_path: Path, packaging: ModuleType) -> None:
+    x86, arm = packaging.TARGETS
+    (tmp_path / "a.so").write_bytes(elf(62))
+    packaging.check(tmp_path, ["a.so"], x86)
+    with pytest.raises(packaging.CannotPackage, match=r"a\.so is not for arm64"):
+        packaging.check(tmp_path, ["a.so"], arm)
+
+
+def test_more_than_aws_takes_is_refused(tmp_path: Path, packaging: ModuleType) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(packaging.MOST_UNPACKED + 1)
+    with pytest.raises(packaging.CannotPackage, match="unpacked"):
+        packaging.check(tmp_path, ["large"], packaging.TARGETS[0])
+
+
+def test_the_same_files_are_the_same_bytes(tmp_path: Path, packaging: ModuleType) -> None:
+    made = []
+    for number, order in enumerate((["b", "a"], ["a", "b"])):
+        tree = tmp_path / str(number)
+        tree.mkdir()
+        for name in order:
+            (tree / name).write_text(name * 100)
+            (tree / name).chmod(0o600 + number)
+            os.utime(tree / name, (number, number))
+        archive = tmp_path / f"{number}.zip"
+        packaging.write(tree, sorted(order), archive)
+        made.append(archive.read_bytes())
+    assert made[0] == made[1]
+    with zipfile.ZipFile(tmp_path / "0.zip") as archive_:
+        assert archive_.read("a") == b"a" * 100
