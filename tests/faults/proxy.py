@@ -34,8 +34,8 @@ _RST = struct.pack("ii", 1, 0)  # SO_LINGER of no time: close() resets
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of a request. `forwarded`: the service has seen it, or the rest of it (Part). `status`: what
-    the client was answered; None: no whole answer."""
+    """What became of a request. `forwarded`: the service has seen it, or the rest of it (Part). `status`: as
+    answered to the client; None: no whole answer."""
 
     call: Call
     fault: Fault | None
