@@ -12,6 +12,7 @@ from pik.api.common import (
     SET,
     Conditions,
     Count,
+    FieldPath,
     Observed,
     PrinterColumn,
     RecordedInstant,
@@ -23,8 +24,9 @@ from pik.api.common import (
     Window,
 )
 from pik.api.execution import Execution
-from pik.api.rules import Rule, frozen, rules
+from pik.api.rules import Rule, frozen, frozen_optional, rules
 from pik.api.targets import QueueURL, Target
+from pik.domain.transform import Action
 
 
 class TimeField(StrEnum):
@@ -124,6 +126,19 @@ class OnError(Value):
     )
 
 
+class FieldTransform(Value):
+    path: FieldPath = Field(
+        description="Names into the payload, separated by dots; an array on the way is gone through, so that "
+        "items.email is that field of each element. A payload that does not have it is left as it is."
+    )
+    action: Action = Field(
+        description="Drop: the field is left out. Mask: texts become ***, numbers 0 and booleans false; "
+        "names, lengths of arrays and null stay. Hash: the value becomes the HMAC-SHA-256 (hex) of itself "
+        "under a key that lies in the stream's bucket: the same value is the same text in every run of the "
+        "stream; null stays."
+    )
+
+
 class ApprovalGrant(Value):
     plan: Sha256 = Field(
         description="Hash of the plan that is approved (status.plan.hash); no other plan is run."
@@ -159,6 +174,8 @@ _STARTED = (
 _STARTED_MESSAGE = "cannot change once the run has started: change runKey to run again"
 RUN_FIELDS = ("streamRef", "select", "target", "order", "shards", "onError", "onStale", "retriesPerShard")
 """The fields that determine every event to be sent and its order: frozen once started, hashed in the plan."""
+OPTIONAL_RUN_FIELDS = ("transform",)
+"""Further ones, that need not be there."""
 
 
 class ReplayJobSpec(Value):
@@ -176,6 +193,12 @@ class ReplayJobSpec(Value):
     streamRef: StreamRef = Field(description="The CaptureStream to replay from.")
     select: Select = Field(description="The slice of the stream to replay.")
     target: Target = Field(description="Where events are sent to.")
+    transform: Annotated[tuple[FieldTransform, ...], Field(min_length=1, max_length=32)] | None = Field(
+        default=None,
+        description="What is changed in each payload before it is sent, one after the other; all else of it "
+        "is sent as it was captured. Absent: nothing is.",
+        json_schema_extra=ATOMIC,
+    )
     order: Order = Field(
         default=Order.ENTITY_TIME,
         description="EntityTime: each entity's events in the order of their event time, none across "
@@ -309,7 +332,12 @@ class ReplayJobStatus(Observed):
 class ReplayJob(Resource):
     """One replay: a slice of a stream, a target, and the record of what was done."""
 
-    model_config = ConfigDict(json_schema_extra=rules(frozen(_STARTED, _STARTED_MESSAGE, *RUN_FIELDS)))
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            frozen(_STARTED, _STARTED_MESSAGE, *RUN_FIELDS),
+            frozen_optional(_STARTED, _STARTED_MESSAGE, *OPTIONAL_RUN_FIELDS),
+        )
+    )
 
     KIND: ClassVar[str] = "ReplayJob"
     PLURAL: ClassVar[str] = "replayjobs"

@@ -32,6 +32,7 @@ from pik.planning.replay.policy import (
     approval_refusal,
     plan_refusals,
     spec_refusals,
+    transform_refusals,
 )
 from pik.planning.replay.records import End, EndState, RunRecord
 from pik.planning.replay.spec import replay_spec, run_id
@@ -106,6 +107,7 @@ async def _before_run(job: JobPass, status: ReplayJobStatus) -> Pass:
     refused = spec_refusals(
         job.policy, job.spec, spec.pace, _addresses(job), loopback=world.loopback, networks=world.networks
     )
+    refused += transform_refusals(job.spec, job.opened.spec.mapping)
     if refused:
         return Pass(status, _refusal(job, refused[0]))
     if (impossible := world.runs.refusal(resource)) is not None:

@@ -41,6 +41,10 @@ class Layout(msgspec.Struct, frozen=True):
         return f"{self.prefix}runs/"
 
     @property
+    def hash_key(self) -> str:
+        return f"{self.prefix}keys/hash.json"
+
+    @property
     def aggregates(self) -> str:
         return f"{self.prefix}aggregates/"
 

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import pyarrow as pa
 
+from pik.domain.transform import Transform
 from pik.planning.envelope import cloud_events
-from pik.planning.replay.events import EVENTS, payload_bytes
+from pik.planning.replay.events import EVENTS, payload_bytes, transformed
 from pik.planning.replay.messages import Messages
 from pik.planning.replay.plan import ReplayPlan
 from pik.ports.system import Offload
@@ -20,8 +21,16 @@ CHUNK_BYTES = 64 * 2**20
 class Ahead:
     """Over a selector's pieces. To be closed, whatever happened: a query may be at work."""
 
-    def __init__(self, pieces: AsyncIterator[pa.RecordBatch], plan: ReplayPlan, offload: Offload) -> None:
+    def __init__(
+        self,
+        pieces: AsyncIterator[pa.RecordBatch],
+        plan: ReplayPlan,
+        offload: Offload,
+        transform: Transform | None = None,
+    ) -> None:
+        """`transform`: what becomes of each payload before anything else is made of it."""
         self._pieces = pieces
+        self._transform = transform
         self._plan = plan
         self._offload = offload
         self._read: list[Messages] = []
@@ -83,4 +92,6 @@ class Ahead:
 
     def _envelopes(self, events: pa.RecordBatch) -> Messages:
         run_id, stream_id = self._plan.run_id, self._plan.stream_id
+        if self._transform is not None:
+            events = transformed(events, self._transform)
         return Messages(run_id, cloud_events(events, run_id, stream_id).cast(pa.binary()), events)

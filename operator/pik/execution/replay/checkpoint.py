@@ -8,7 +8,8 @@ from collections import Counter
 import msgspec
 
 from pik.domain.errors import Tampered
-from pik.execution.replay.runs import PATIENCE, run_keys
+from pik.execution.replay.once import PATIENCE
+from pik.execution.replay.runs import run_keys
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.records import Failure, Intent, Totals, decode_head

@@ -11,7 +11,8 @@ from pik.api.conditions import Reason
 from pik.domain.errors import Incomplete
 from pik.execution.concurrency import all_of
 from pik.execution.replay.checkpoint import read_checkpoint
-from pik.execution.replay.runs import create_once, planned, read_end, read_shard_end, run_keys
+from pik.execution.replay.once import create_once
+from pik.execution.replay.runs import planned, read_end, read_shard_end, run_keys
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import MAX_FAILURES, End, EndState, Totals

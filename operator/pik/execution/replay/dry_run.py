@@ -6,7 +6,8 @@ import msgspec
 
 from pik.api.replay_job import StaleAction
 from pik.execution.reading.snapshot import Snapshot
-from pik.execution.replay.runs import create_once, run_keys
+from pik.execution.replay.once import create_once
+from pik.execution.replay.runs import run_keys
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import (
     SELECTION_SEMANTICS,

@@ -6,10 +6,12 @@ from typing import TypeVar
 
 import msgspec
 
-from pik.domain.errors import AlreadyExists, Incomplete, NoSuchObject, RunKeyConflict, Tampered
+from pik.domain.errors import Incomplete, NoSuchObject, RunKeyConflict, Tampered
 from pik.execution.documents import document
 from pik.execution.ownership import check_epoch
-from pik.execution.retrying import Patience, until_answered
+from pik.execution.replay.once import PATIENCE, create_once
+from pik.execution.replay.transforms import mint_hash_key
+from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan, verify_plan
 from pik.planning.replay.records import End, RunKeys, RunRecord
@@ -17,27 +19,10 @@ from pik.planning.replay.spec import run_id as identity_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-PATIENCE = Patience()
-
 
 def run_keys(stream: Stream, run_id: str) -> RunKeys:
     """Where the run's objects lie."""
     return RunKeys(stream.layout.run(run_id))
-
-
-async def create_once(stream: Stream, key: str, body: bytes) -> bytes | None:
-    """Creates the object, whatever answers are lost on the way. None: it is there with this body, by this
-    call or an earlier one; else the other body that is there."""
-
-    async def create() -> None:
-        await stream.objects.create(key, body, _content_type(key))
-
-    try:
-        await until_answered(stream.clock, PATIENCE, create)
-    except AlreadyExists:
-        stored = await until_answered(stream.clock, PATIENCE, lambda: stream.objects.read(key))
-        return None if stored.body == body else stored.body
-    return None
 
 
 async def read_record(stream: Stream, run_id: str) -> RunRecord | None:
@@ -86,6 +71,7 @@ async def begin_run(
     if plan.run_id != identity_of(plan.stream_id, namespace, name, run_key):
         raise RunKeyConflict(f"plan {plan.hash} is not of run {run_key!r} of {namespace}/{name}")
     await until_answered(stream.clock, PATIENCE, lambda: check_epoch(stream))
+    key = await mint_hash_key(stream) if plan.spec.hashes else None
     record = RunRecord(
         run_id=plan.run_id,
         stream_id=plan.stream_id,
@@ -97,6 +83,7 @@ async def begin_run(
         approved_by=approved_by,
         started=stream.clock.now().text,
         nonce=stream.entropy.hex(32),
+        hash_key=None if key is None else key.digest,
     )
     found = await create_once(stream, run_keys(stream, plan.run_id).record, msgspec.json.encode(record))
     return record if found is None else same_run(msgspec.json.decode(found, type=RunRecord), plan.spec.digest)
@@ -118,7 +105,3 @@ async def _read(stream: Stream, key: str, kind: type[T]) -> T | None:
     except NoSuchObject:
         return None
     return document(key, stored.body, kind)
-
-
-def _content_type(key: str) -> str:
-    return "application/x-ndjson" if key.endswith(".ndjson") else "application/json"

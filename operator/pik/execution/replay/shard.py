@@ -16,20 +16,22 @@ from pik.api.replay_job import ErrorAction
 from pik.domain.errors import Incomplete, LeaseLost, PikError, RawExpired, Tampered
 from pik.domain.instants import parse_instant
 from pik.domain.retention import is_expired
+from pik.domain.transform import Transform
 from pik.execution.ownership import check_epoch
 from pik.execution.replay.ahead import CHUNK_BYTES, Ahead
 from pik.execution.replay.checkpoint import Checkpoint, read_checkpoint
 from pik.execution.replay.courier import Courier, Delivered
 from pik.execution.replay.lease import Lease
+from pik.execution.replay.once import PATIENCE, create_once
 from pik.execution.replay.runs import (
-    PATIENCE,
-    create_once,
     planned,
     read_end,
+    read_record,
     read_shard_end,
     run_keys,
 )
 from pik.execution.replay.tools import Tools
+from pik.execution.replay.transforms import transform_of
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.batches import next_chunk
@@ -99,12 +101,17 @@ class _Shard:
         pieces = self._tools.selector.read(self._plan, self._shard, self._at.start)
         try:
             self._check_retention()
-            async with aclosing(Ahead(pieces, self._plan, self._stream.offload)) as ahead:
+            transform = await self._transform()
+            async with aclosing(Ahead(pieces, self._plan, self._stream.offload, transform)) as ahead:
                 return await self._chunks(ahead)
         except RawExpired as error:
             return await self._end(EndState.FAILED, Reason.RAW_EXPIRED, str(error))
         except Tampered as error:
             return await self._end(EndState.FAILED, Reason.RAW_CHANGED, str(error))
+
+    async def _transform(self) -> Transform | None:
+        record = await read_record(self._stream, self._plan.run_id) if self._plan.spec.hashes else None
+        return await transform_of(self._stream, self._plan.spec, None if record is None else record.hash_key)
 
     async def _chunks(self, ahead: Ahead) -> End | None:
         settings = self._tools.settings

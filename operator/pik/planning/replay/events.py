@@ -5,6 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pik.domain.transform import Transform
+
 EVENTS = pa.schema(
     [
         pa.field("event_id", pa.string()),
@@ -27,6 +29,13 @@ EVENTS = pa.schema(
 def payload_bytes(events: pa.RecordBatch) -> int:
     """Of all its events."""
     return int(pc.sum(pc.binary_length(events.column("data"))).as_py() or 0)
+
+
+def transformed(events: pa.RecordBatch, transform: Transform) -> pa.RecordBatch:
+    """The events with other payloads."""
+    place = events.schema.get_field_index("data")
+    payloads = pa.array(map(transform, events.column(place).to_pylist()), pa.string())
+    return events.set_column(place, EVENTS.field("data"), payloads)
 
 
 def has_repeats(events: pa.RecordBatch) -> bool:

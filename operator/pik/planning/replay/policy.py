@@ -10,6 +10,7 @@ import msgspec
 
 from pik.api.capture_stream import Approval, ReplayPolicy
 from pik.api.conditions import Reason
+from pik.api.mapping import EventMapping, TimeMapping
 from pik.api.replay_job import ApprovalGrant, Pace, StaleAction
 from pik.api.targets import AllowedTarget, TargetType
 from pik.planning.replay.addresses import ForbiddenNetworks, forbidden_host
@@ -83,6 +84,38 @@ def spec_refusals(
             )
         )
     return refused
+
+
+def transform_refusals(spec: ReplaySpec, mapping: EventMapping | None) -> list[Refusal]:
+    """What a transform would hide in vain: the envelope of each event says it too."""
+    said = {} if mapping is None else _said_by_envelopes(mapping)
+    return [
+        Refusal(
+            Reason.INVALID_SPEC,
+            f"transform of {rule.path} would hide nothing: the stream's mapping takes {field} from {path}, "
+            "and what is sent names it beside the payload",
+        )
+        for rule in spec.transform
+        for path, field in said.items()
+        if f"{path}.".startswith(f"{rule.path}.") or f"{rule.path}.".startswith(f"{path}.")
+    ]
+
+
+def _said_by_envelopes(mapping: EventMapping) -> dict[str, str]:
+    fields = {
+        "entityID": mapping.entityID,
+        "eventTime": mapping.eventTime,
+        "eventType": mapping.eventType,
+        "source": mapping.source,
+        "idempotencyKey": mapping.idempotencyKey,
+    }
+    found = {}
+    for name, rule in fields.items():
+        paths = [] if rule is None else [*(rule.paths or ())]
+        if rule is not None and not isinstance(rule, TimeMapping) and rule.join is not None:
+            paths += rule.join.paths
+        found.update(dict.fromkeys(paths, name))
+    return found
 
 
 def plan_refusals(policy: ReplayPolicy, plan: ReplayPlan, approval: ApprovalGrant | None) -> list[Refusal]:

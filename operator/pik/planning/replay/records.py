@@ -36,6 +36,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     approved_by: str | None
     started: str
     nonce: str  # tells the creator, whose answer was lost, from another
+    hash_key: str | None = None  # SHA-256 (hex) of the key that values are hashed with
 
 
 class Intent(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import rfc8785
 from pik.api.replay_job import Duplicates, ErrorAction, Order, ReplayJobSpec, StaleAction, TimeField
 from pik.api.targets import S3Format, Target, TargetType
 from pik.domain.instants import parse_instant
+from pik.domain.transform import Action, Rule
 from pik.domain.windows import Window
 
 
@@ -51,6 +52,12 @@ class ReplaySpec(msgspec.Struct, frozen=True):
     dead_letter: str | None  # URL of the queue
     on_stale: StaleAction
     retries_per_shard: int
+    transform: tuple[Rule, ...] = ()
+
+    @property
+    def hashes(self) -> bool:
+        """Whether any value is replaced by its hash."""
+        return any(rule.action is Action.HASH for rule in self.transform)
 
     @property
     def window(self) -> Window:
@@ -63,6 +70,8 @@ class ReplaySpec(msgspec.Struct, frozen=True):
         values: dict[str, Any] = msgspec.to_builtins(self)
         if self.target.secret is None:
             del values["target"]["secret"]
+        if not self.transform:
+            del values["transform"]
         return values
 
     @property
@@ -94,6 +103,7 @@ def replay_spec(job: ReplayJobSpec, namespace: str) -> ReplaySpec:
         dead_letter=None if job.onError.deadLetter is None else job.onError.deadLetter.queueURL,
         on_stale=job.onStale,
         retries_per_shard=job.retriesPerShard,
+        transform=tuple(Rule(each.path, each.action) for each in job.transform or ()),
     )
 
 
