@@ -164,9 +164,13 @@ def _with_length(headers: Headers, body: bytes) -> Headers:
 def faulty(upstream: str, policy: Policy) -> Iterator[FaultProxy]:
     """A proxy on a free port of this machine, until the block ends."""
     proxy = FaultProxy(upstream, policy)
+    listening = socket.create_server(("127.0.0.1", 0))
+    proxy.port = listening.getsockname()[1]
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(proxy.connected, "127.0.0.1", 0))
-    proxy.port = server.sockets[0].getsockname()[1]
+    thread = threading.Thread(target=loop.run_forever, name="fault-proxy")
+    thread.start()
+    starting = asyncio.start_server(proxy.connected, sock=listening)
+    server = asyncio.run_coroutine_threadsafe(starting, loop).result()
 
     async def end() -> None:
         server.close()
@@ -175,8 +179,6 @@ def faulty(upstream: str, policy: Policy) -> Iterator[FaultProxy]:
         await asyncio.gather(*proxy.open, return_exceptions=True)
         loop.stop()
 
-    thread = threading.Thread(target=loop.run_forever, name="fault-proxy")
-    thread.start()
     try:
         yield proxy
     finally:

@@ -155,7 +155,7 @@ def test_the_same_seed_is_the_same_fate_and_the_share_is_kept(emulator: str, uni
         with faulty(emulator, nothing) as proxy:
             table = Table(proxy, name)
             proxy.policy, proxy.numbers = sometimes(seed, 0.3, spared=["sqs"]), type(proxy.numbers)()
-            for n in range(100):
+            for n in range(60):
                 try:
                     table.put(f"{n:03}", b"")
                 except (ClientError, BotoCoreError):
@@ -164,5 +164,5 @@ def test_the_same_seed_is_the_same_fate_and_the_share_is_kept(emulator: str, uni
 
     first, again, other = run(1, unique), run(1, f"{unique}-b"), run(2, f"{unique}-c")
     assert first == again != other
-    assert 20 <= sum(fault != "" for fault in first) <= 40
-    assert len(set(first)) >= 6
+    assert 10 <= sum(fault != "" for fault in first) <= 26
+    assert len(set(first)) >= 5

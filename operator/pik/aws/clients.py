@@ -24,6 +24,7 @@ from localstack_client.session import Session as LocalSession
 from pik.aws.errors import translated
 from pik.aws.observing import AwsObserver, observe
 from pik.aws.quick import QuickDynamoDB, QuickS3
+from pik.aws.whole import only_whole_answers
 from pik.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class AwsClients:
             raise Refused("no AWS region is configured: set AWS_REGION, say") from error
         except BotoCoreError as error:
             raise translated(error) from error
+        only_whole_answers(client)
         if self._observer is not None:
             observe(client, self._observer)
         return client

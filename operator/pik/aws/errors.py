@@ -19,6 +19,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotocoreConnectionError,
 )
+from botocore.parsers import ResponseParserError
 
 from pik.domain.errors import (
     Denied,
@@ -107,6 +108,8 @@ async def call(io: Offload, method: Callable[P, T], *args: P.args, **kwargs: P.k
         return await io(method, *args, **kwargs)
     except (ClientError, BotoCoreError) as error:
         raise translated(error) from error
+    except ResponseParserError as error:  # what answered does not speak as AWS does
+        raise Unavailable(str(error)) from error
 
 
 def translated(error: ClientError | BotoCoreError) -> PikError:
