@@ -207,11 +207,11 @@ def _table(head: tuple[str, ...], rows: list[Any]) -> str:
 def main(check: bool) -> int:
     """Writes, or with `check` compares. Returns the exit code."""
     differing = []
-    for page in sorted(HERE.glob("*.md")):
+    for page in sorted(HERE.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         wanted = rendered(text)
         if wanted != text:
-            differing.append(page.name)
+            differing.append(page.relative_to(HERE))
             if not check:
                 page.write_text(wanted, encoding="utf-8")
     for name in differing:

@@ -74,8 +74,25 @@ def test_a_replay_with_everything(folder: Folder) -> None:
     assert spec["pace"] == {"eventsPerSecond": 7}
 
 
+ARNS = "arn:aws:kinesis:eu-west-1:123456789012:stream/s"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "target"),
+    [
+        ("--to-queue", "https://h/1/q", {"type": "SQS", "sqs": {"queueURL": "https://h/1/q"}}),
+        ("--to-kinesis", "s", {"type": "Kinesis", "kinesis": {"streamName": "s"}}),
+        ("--to-kinesis", ARNS, {"type": "Kinesis", "kinesis": {"streamARN": ARNS}}),
+    ],
+)
+def test_a_replay_to_each_target(folder: Folder, option: str, value: str, target: dict[str, Any]) -> None:
+    assert printed(folder, option, value)["target"] == target
+
+
 def test_a_replay_has_one_target(folder: Folder) -> None:
-    assert "--to-http" in run(folder, "replay", "things", "--name", "n", *WINDOW, code=2).output
+    told = run(folder, "replay", "things", "--name", "n", *WINDOW, code=2).output
+    assert "--to-http" in told
+    assert "--to-kinesis" in told
     run(folder, "replay", "things", "--name", "n", *WINDOW, "--to-s3", "bucket", code=2)
 
 

@@ -43,4 +43,4 @@ def test_files_that_are_named_are_there(page: Path) -> None:
 
 def test_the_index_has_every_page() -> None:
     linked = {link.partition("#")[0] for link in _LINK.findall(prose(DOCS / "README.md"))}
-    assert linked == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+    assert linked == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"README.md"}

@@ -31,6 +31,8 @@ from pik.planning.replay.spec import ReplaySpec, TargetAddress, order_caveat, re
 from reading.streams import START, after
 from replay.slices import HTTP, job, spec
 
+ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/"
+KINESIS = {"type": "Kinesis", "kinesis": {"streamName": "orders"}}
 SQS = {"type": "SQS", "sqs": {"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/q"}}
 FIFO = {"type": "SQS", "sqs": {"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/q.fifo"}}
 OWN = StreamAddresses(("http://127.0.0.1:8321/streams/tests/things/events",), "own-bucket", "here/")
@@ -65,6 +67,8 @@ OTHERS: list[dict[str, Any]] = [
     {"target": SQS},
     {"target": {"type": "HTTP", "http": {"url": "https://example.test/other"}}},
     {"target": {"type": "HTTP", "http": {"url": "https://example.test/hook", "secretRef": {"name": "s"}}}},
+    {"target": KINESIS},
+    {"target": {"type": "Kinesis", "kinesis": {"streamARN": f"{ARN}b"}}},
     {"order": "EventTime"},
     {"shards": 2},
     {"onError": {"action": "HoldEntity"}},
@@ -163,6 +167,28 @@ def reasons(policy: dict[str, Any], what: ReplaySpec, pace: Pace | None = None) 
 def test_targets_are_those_that_the_owner_lists(address: str | None, url: str, allowed: bool) -> None:
     entry = {"type": "HTTP"} if address is None else {"type": "HTTP", "address": address}
     what = spec(target={"type": "HTTP", "http": {"url": url}})
+    assert reasons({"targets": [entry]}, what) == ([] if allowed else [Reason.POLICY_EXCEEDED])
+
+
+@pytest.mark.parametrize(
+    ("address", "named", "allowed"),
+    [
+        (f"{ARN}orders", {"streamARN": f"{ARN}orders"}, True),
+        (f"{ARN}orders", {"streamARN": f"{ARN}orders2"}, False),
+        (f"{ARN}orders", {"streamName": "orders"}, False),  # of whichever account that is
+        (f"{ARN}*", {"streamARN": f"{ARN}orders"}, True),
+        (f"{ARN}*", {"streamARN": f"{ARN.replace('west', 'east')}orders"}, False),
+        (f"{ARN}*", {"streamName": "orders"}, False),
+        ("orders", {"streamName": "orders"}, True),
+        ("orders", {"streamName": "orders2"}, False),
+        (None, {"streamName": "orders"}, True),
+    ],
+)
+def test_an_arn_or_a_name_is_allowed_as_it_is_written(
+    address: str | None, named: dict[str, str], allowed: bool
+) -> None:
+    entry = {"type": "Kinesis"} if address is None else {"type": "Kinesis", "address": address}
+    what = spec(target={"type": "Kinesis", "kinesis": named})
     assert reasons({"targets": [entry]}, what) == ([] if allowed else [Reason.POLICY_EXCEEDED])
 
 
@@ -322,15 +348,26 @@ def test_costs_are_requests_by_their_list_price() -> None:
     assert estimated_cost(estimated_requests(measure, fifo, 1), fifo) == "0.0601"
     http = spec(target=HTTP).target
     assert estimated_requests(measure, http, 1).target == 0
+    stream = spec(target=KINESIS).target
+    assert estimated_requests(measure, stream, 1).target == 1_000_000  # units of 25 KB, one an event at least
+    assert estimated_cost(estimated_requests(measure, stream, 1), stream) == "0.0241"
     large = Measure(1_000, 1_000 * 100_000, START.text, after(1).text, 0, 0)
     assert estimated_requests(large, queue, 1).target == 1_534
+    assert estimated_requests(large, stream, 1).target == 4_000
 
 
 def test_a_status_can_say_where_a_target_keeps_less_order() -> None:
     assert "no order" in (order_caveat(spec(target=SQS)) or "")
     assert order_caveat(spec(target=FIFO)) is None
     assert "EventTime" in (order_caveat(spec(target=FIFO, order="EventTime")) or "")
+    assert order_caveat(spec(target=KINESIS)) is None
+    assert "shard" in (order_caveat(spec(target=KINESIS, order="EventTime")) or "")
     assert order_caveat(spec()) is None
+
+
+def test_a_target_is_in_the_region_of_its_arn() -> None:
+    assert spec(target=KINESIS).target.region is None
+    assert spec(target={"type": "Kinesis", "kinesis": {"streamARN": f"{ARN}a"}}).target.region == "eu-west-1"
 
 
 ENTITIES = st.lists(st.sampled_from("abcde"), max_size=30)

@@ -15,6 +15,7 @@ class TargetType(StrEnum):
     SQS = "SQS"
     HTTP = "HTTP"
     S3 = "S3"
+    KINESIS = "Kinesis"
 
 
 class S3Format(StrEnum):
@@ -39,11 +40,22 @@ QueueURL = Annotated[
         pattern=rf"^https?://{_HOST}/([A-Za-z0-9_-]+/)*[A-Za-z0-9_-]{{1,80}}(\.fifo)?$",
     ),
 ]
+_ARN = r"arn:aws[a-z-]*:"
+_PLACE = r":[a-z]{2}[a-z0-9-]{1,30}:[0-9]{12}:"  # region and account
+
+StreamARN = Annotated[
+    str,
+    StringConstraints(max_length=2048, pattern=rf"^{_ARN}kinesis{_PLACE}stream/[A-Za-z0-9_.-]{{1,128}}$"),
+]
+StreamName = Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9_.-]+$")]
+
 AllowedAddress = Annotated[
     str,
     StringConstraints(
         max_length=1024,
-        pattern=rf"^(https?://{_HOST}|s3://[a-z0-9.-]+)(/{_PRINTABLE_BUT_HASH_AND_STAR}*)?(/\*)?$",
+        pattern=rf"^((https?://{_HOST}|s3://[a-z0-9.-]+)(/{_PRINTABLE_BUT_HASH_AND_STAR}*)?(/\*)?"
+        rf"|{_ARN}kinesis{_PLACE}stream/([A-Za-z0-9_.-]+|\*)"
+        r"|[A-Za-z0-9_.-]{1,256})$",
     ),
 ]
 """An address, or with `/*` at its end every address below one."""
@@ -55,8 +67,11 @@ class AllowedTarget(Value):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                "!has(self.address) || (self.type == 'S3') == self.address.startsWith('s3://')",
-                "must begin with s3:// for type S3, and with http:// or https:// for the others",
+                "!has(self.address) || (self.type in ['SQS', 'HTTP'] ? self.address.matches('^https?://')"
+                " : self.type == 'S3' ? self.address.startsWith('s3://')"
+                " : self.address.matches('^(arn:[^:]*:kinesis:|[^:/]+$)'))",
+                "must begin with s3:// for type S3, with http:// or https:// for SQS and HTTP, and be the "
+                "ARN or name of what the others send to",
                 "address",
             )
         )
@@ -66,7 +81,8 @@ class AllowedTarget(Value):
     address: AllowedAddress | None = Field(
         default=None,
         description="The address that is allowed: the queue's URL for SQS, the URL for HTTP, "
-        "s3://bucket/prefix for S3. One that ends in /* allows every address below it. "
+        "s3://bucket/prefix for S3, the ARN for Kinesis, or the stream's name where jobs name it by that. "
+        "One that ends in /* allows every address below it. "
         "Absent: every address of this type.",
     )
 
@@ -95,13 +111,33 @@ class S3Target(Value):
     format: S3Format = Field(default=S3Format.PARQUET, description="Form of the written objects.")
 
 
+class KinesisTarget(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.streamARN) != has(self.streamName)",
+                "exactly one of streamARN and streamName is required",
+            )
+        )
+    )
+
+    streamARN: StreamARN | None = Field(
+        default=None, description="ARN of the data stream, which also says its region and account."
+    )
+    streamName: StreamName | None = Field(
+        default=None,
+        description="Name of the data stream, in the region and account that the replay works in.",
+    )
+
+
 class Target(Value):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
                 "(self.type == 'SQS') == has(self.sqs) && (self.type == 'HTTP') == has(self.http)"
-                " && (self.type == 'S3') == has(self.s3)",
-                "must have the member that type names and no other: sqs for SQS, http for HTTP, s3 for S3",
+                " && (self.type == 'S3') == has(self.s3) && (self.type == 'Kinesis') == has(self.kinesis)",
+                "must have the member that type names and no other: sqs for SQS, http for HTTP, s3 for S3, "
+                "kinesis for Kinesis",
             )
         )
     )
@@ -110,3 +146,4 @@ class Target(Value):
     sqs: SQSTarget | None = Field(default=None, description="The queue, with type SQS.")
     http: HTTPTarget | None = Field(default=None, description="The endpoint, with type HTTP.")
     s3: S3Target | None = Field(default=None, description="The place in S3, with type S3.")
+    kinesis: KinesisTarget | None = Field(default=None, description="The data stream, with type Kinesis.")

@@ -29,6 +29,7 @@ from pik.domain.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -85,8 +86,18 @@ class AwsClients:
     def client(self, service: str) -> Any:
         """Raises `Refused` where no region is configured, and where `AWS_ENDPOINT_URL` names another emulator
         than the one wanted."""
+        return self._observed(service, self._config(service))
+
+    def sender(self, service: Literal["kinesis"]) -> KinesisClient:
+        """A client that a replay sends by: it never repeats a call by itself, since the replay counts and
+        records each try. Raises as `client`."""
+        once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        made: KinesisClient = self._observed(service, self._config(service).merge(once))
+        return made
+
+    def _observed(self, service: str, config: Config) -> Any:
         try:
-            client = self._made(service)
+            client = self._made(service, config)
         except NoRegionError as error:
             raise Refused("no AWS region is configured: set AWS_REGION, say") from error
         except BotoCoreError as error:
@@ -104,11 +115,11 @@ class AwsClients:
         """The client for the calls of commits, by a shorter way."""
         return QuickDynamoDB(client, self._session.get_credentials(), self._observer)
 
-    def _made(self, service: str) -> Any:
+    def _made(self, service: str, config: Config) -> Any:
         wanted = self._access.endpoint_url
         if not self._access.is_emulator or self._access.role is not None:
-            return self._session.client(service, endpoint_url=wanted, config=self._config(service))
-        client = self._session.client(service, config=self._config(service))
+            return self._session.client(service, endpoint_url=wanted, config=config)
+        client = self._session.client(service, config=config)
         if client.meta.endpoint_url != wanted:
             raise Refused(f"AWS_ENDPOINT_URL is {client.meta.endpoint_url}, but {wanted} was asked for")
         return client

@@ -49,10 +49,15 @@ _CODES: dict[str, type[PikError]] = {
     **dict.fromkeys(
         [
             "503",  # of a HEAD, whose answer has no body
+            "EC2ThrottledException",  # Lambda
+            "KMSThrottlingException",  # Kinesis
+            "KmsThrottled",  # SQS
             "LimitExceededException",  # DynamoDB: too many table operations at once
             "ProvisionedThroughputExceeded",
             "ProvisionedThroughputExceededException",
             "RequestLimitExceeded",
+            "RequestThrottled",  # SQS
+            "RequestThrottledException",
             "SlowDown",
             "Throttling",
             "ThrottlingError",
@@ -65,11 +70,15 @@ _CODES: dict[str, type[PikError]] = {
         [
             "ConditionalRequestConflict",  # another conditional write to the same key was under way
             "InternalError",
+            "InternalException",  # EventBridge
+            "InternalFailure",
+            "InternalFailureException",  # Kinesis
             "InternalServerError",
             "OperationAborted",  # S3: another change of the bucket is under way
             "RequestTimeout",
             "ResourceInUseException",  # DynamoDB: the table is being created, changed or deleted
             "ServiceUnavailable",
+            "ServiceUnavailableException",
             "TransactionConflict",
             "TransactionConflictException",
             "TransactionInProgressException",
@@ -89,6 +98,8 @@ _CODES: dict[str, type[PikError]] = {
             "InvalidAccessKeyId",
             "InvalidClientTokenId",
             "InvalidSignatureException",
+            "KMSAccessDeniedException",
+            "KmsAccessDenied",
             "SignatureDoesNotMatch",
             "UnauthorizedOperation",
             "UnrecognizedClientException",
@@ -133,6 +144,15 @@ def of_code(name: str, message: str, status: int = 0) -> PikError:
 
 def code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
+
+
+def retry_after(error: PikError) -> float | None:
+    """Seconds that the service asked to be left alone (`Retry-After`); None where it did not say."""
+    cause = error.__cause__
+    if not isinstance(cause, ClientError):
+        return None
+    asked = cause.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after", "")
+    return float(asked) if asked.isascii() and asked.isdigit() else None
 
 
 def is_code(error: PikError, *names: str) -> bool:

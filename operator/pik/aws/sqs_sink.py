@@ -11,18 +11,16 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import msgspec
-from botocore.exceptions import ClientError
-
-from pik.aws.errors import call, code, is_code, of_code
-from pik.domain.errors import Denied, PikError, Refused, Throttled, Unavailable
+from pik.aws.deliveries import UNANSWERED, failed, missing, of_entry, one_by_one, refused
+from pik.aws.errors import call, is_code
+from pik.domain.errors import Refused, Unavailable
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from pik.ports.system import Offload
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef, SendMessageBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
     from pik.planning.replay.messages import Message
 
@@ -64,32 +62,22 @@ class SQSSink:
                 self._io, self._client.send_message_batch, QueueUrl=self._url, Entries=entries
             )
         except Unavailable as error:
-            return [_failed(error)] * len(entries)
+            return [failed(error)] * len(entries)
         except Refused as error:
             if is_code(error, *_NO_QUEUE):
-                gone = Delivery(Disposition.RETRYABLE, f"there is no queue {self._url}", "QueueNotFound")
-                return [gone] * len(entries)
-            return await self._refused(batch, error)
+                return [missing(f"queue {self._url}", "QueueNotFound")] * len(entries)
+            return [refused(error)] if len(entries) == 1 else await one_by_one(batch, self.send)
         tries = 1 + answer["ResponseMetadata"].get("RetryAttempts", 0)
         found: dict[str, Delivery] = {}
         for sent in answer.get("Successful", []):
             found[sent["Id"]] = Delivery(Disposition.DELIVERED, sent["MessageId"], tries=tries)
         for failure in answer.get("Failed", []):
-            found[failure["Id"]] = _of_entry(failure)
-        unanswered = Delivery(Disposition.RETRYABLE, "the answer did not mention it", "Unanswered")
-        return [found.get(entry["Id"], unanswered) for entry in entries]
+            # by the code first: SenderFault alone calls a throttled KMS key the sender's fault
+            status = 400 if failure["SenderFault"] else 500
+            found[failure["Id"]] = of_entry(failure["Code"], failure.get("Message", ""), status)
+        return [found.get(entry["Id"], UNANSWERED) for entry in entries]
 
     async def close(self) -> None: ...
-
-    async def _refused(self, batch: Batch, error: Refused) -> list[Delivery]:
-        """A call that is refused as a whole says nothing of its messages: each is tried alone."""
-        if len(batch.messages) == 1:
-            return [Delivery(Disposition.REFUSED, str(error)[:300], _reason(error))]
-        deliveries = []
-        for position in range(len(batch.messages)):
-            alone = msgspec.structs.replace(batch, messages=batch.messages.at([position]))
-            deliveries += await self.send(alone)
-        return deliveries
 
     def _entry(self, number: int, run_id: str, message: Message) -> SendMessageBatchRequestEntryTypeDef:
         entry: SendMessageBatchRequestEntryTypeDef = {
@@ -112,26 +100,3 @@ def message_group(entity_id: str) -> str:
     be one looks like."""
     plain = _GROUP.fullmatch(entity_id) is not None and not entity_id.startswith("sha256:")
     return entity_id if plain else f"sha256:{sha256(entity_id.encode()).hexdigest()}"
-
-
-def _of_entry(failure: BatchResultErrorEntryTypeDef) -> Delivery:
-    """One message's failure, by its code: SenderFault alone calls a throttled KMS key the sender's fault."""
-    error = of_code(failure["Code"], failure.get("Message", ""), 400 if failure["SenderFault"] else 500)
-    if isinstance(error, Unavailable | Denied):  # others of the call may have been taken
-        return _failed(error)
-    return Delivery(Disposition.REFUSED, str(error)[:300], _short(failure["Code"]))
-
-
-def _failed(error: PikError) -> Delivery:
-    reasons = {Throttled: "Throttled", Denied: "AccessDenied"}
-    return Delivery(Disposition.RETRYABLE, str(error)[:300], reasons.get(type(error), "Unavailable"))
-
-
-def _short(name: str) -> str:
-    """`InvalidAddress` for `AWS.SimpleQueueService.InvalidAddress`."""
-    return name.rsplit(".", 1)[-1]
-
-
-def _reason(error: PikError) -> str:
-    cause = error.__cause__
-    return _short(code(cause)) if isinstance(cause, ClientError) else "Refused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -34,6 +35,7 @@ from pik.domain.instants import Instant
 @click.option("--to-http", metavar="URL", help="Target: an HTTP endpoint.")
 @click.option("--to-queue", metavar="URL", help="Target: an SQS queue.")
 @click.option("--to-s3", metavar="s3://BUCKET/PREFIX", help="Target: a place in S3, in Parquet.")
+@click.option("--to-kinesis", metavar="NAME|ARN", help="Target: a Kinesis data stream.")
 @click.option("--run", is_flag=True, help="Send it. Default: the plan is shown, and nothing is sent.")
 @click.option("--print", "printed", is_flag=True, help="Print the manifest and apply nothing.")
 @at_a_shelf
@@ -103,14 +105,34 @@ def _spec(
     return {field: value for field, value in spec.items() if value}
 
 
-def _target(*, to_http: str | None, to_queue: str | None, to_s3: str | None) -> dict[str, Any]:
-    if sum(target is not None for target in (to_http, to_queue, to_s3)) != 1:
-        raise click.UsageError("give one of --to-http, --to-queue and --to-s3")
-    if to_http is not None:
-        return {"type": "HTTP", "http": {"url": to_http}}
-    if to_queue is not None:
-        return {"type": "SQS", "sqs": {"queueURL": to_queue}}
-    bucket, slash, prefix = (to_s3 or "").removeprefix("s3://").partition("/")
-    if not (to_s3 or "").startswith("s3://") or not slash:
+def _target(**given: str | None) -> dict[str, Any]:
+    """`given`: option to value; exactly one has one."""
+    chosen = [(option, value) for option, value in given.items() if value is not None]
+    if len(chosen) != 1:
+        *most, last = (f"--{option.replace('_', '-')}" for option in given)
+        raise click.UsageError(f"give one of {', '.join(most)} and {last}")
+    option, value = chosen[0]
+    return _TARGETS[option](value)
+
+
+def _s3(place: str) -> dict[str, Any]:
+    bucket, slash, prefix = place.removeprefix("s3://").partition("/")
+    if not place.startswith("s3://") or not slash:
         raise click.UsageError("--to-s3 is s3://BUCKET/PREFIX")
     return {"type": "S3", "s3": {"bucket": bucket, "prefix": prefix.strip("/")}}
+
+
+def _kinesis(stream: str) -> dict[str, Any]:
+    return {"type": "Kinesis", "kinesis": {"streamARN" if _is_arn(stream) else "streamName": stream}}
+
+
+def _is_arn(text: str) -> bool:
+    return text.startswith("arn:")
+
+
+_TARGETS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "to_http": lambda url: {"type": "HTTP", "http": {"url": url}},
+    "to_queue": lambda url: {"type": "SQS", "sqs": {"queueURL": url}},
+    "to_s3": _s3,
+    "to_kinesis": _kinesis,
+}

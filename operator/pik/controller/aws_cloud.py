@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,6 +16,7 @@ from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
 from pik.aws.inventory import AwsInventory
+from pik.aws.kinesis_sink import KinesisSink
 from pik.aws.observing import AwsObserver
 from pik.aws.provisioner import AwsProvisioner
 from pik.aws.s3_objects import Lock, S3ObjectStore
@@ -31,6 +34,9 @@ from pik.ports.provisioning import StorageProvisioner
 from pik.ports.sinks import Sink
 from pik.ports.system import Clock, Entropy, Offload
 from pik.sinks.http import HTTPSink
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
 
 
 class AwsCloud:
@@ -136,6 +142,8 @@ class AwsCloud:
                 place = urlsplit(target.address)
                 bucket = S3ObjectStore(self._region(None).s3, place.netloc, self._io, self._clock)
                 return s3_sink(bucket, place.path.strip("/"), target.format or S3Format.PARQUET, self._cpu)
+            case TargetType.KINESIS:
+                return KinesisSink(self._region(target.region).kinesis, self._io, target.address)
 
     def _region(self, name: str | None) -> _Region:
         if name not in self._regions:
@@ -160,3 +168,7 @@ class _Region:
         self.quick_s3 = clients.quick_s3(self.s3)
         self.quick_dynamodb = clients.quick_dynamodb(self.dynamodb)
         self.provisioner = AwsProvisioner(self.s3, self.dynamodb, io, clock)
+
+    @cached_property
+    def kinesis(self) -> KinesisClient:
+        return self.clients.sender("kinesis")

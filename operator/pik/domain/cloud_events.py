@@ -37,6 +37,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _PLAIN = "application/json"
+_KEY = "pikkey"
 _TEXTS = ("source", "type", "entityid", "time", "id", "pikstream", "pikrun", "pikattributes", "subject")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -103,6 +104,8 @@ def _event(
     if claim is not None:
         del texts["pikstream"], texts["pikrun"]
         stored = texts.pop("pikattributes", None)
+        for named in (texts, others):
+            named.pop(_KEY, None)  # of a delivery, and not of the event
     if content_type is not None and content_type != _PLAIN:
         texts["datacontenttype"] = content_type
     return assemble(

@@ -7,6 +7,7 @@ The payload is spliced in as it is and never read, so that capture â†’ replay â†
 | `id`                  | the producer's idempotency key, or else the event id                             |
 | `subject`, `entityid` | the entity id; as `entityid` where the producer gave a `subject` of its own      |
 | `pikrun`, `pikstream` | the replay marker                                                                |
+| `pikkey`              | the key by which repeats can be told, to targets that have no other place for it |
 | `pikattributes`       | JSON text of the producer's further attributes, where they cannot stand as such  |
 | all others            | the producer's further attributes                                                |
 """
@@ -28,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9]+")
 _OURS = frozenset(
     {
         *("specversion", "id", "source", "type", "time", "data"),
-        *("entityid", "pikrun", "pikstream", "pikattributes"),
+        *("entityid", "pikrun", "pikstream", "pikattributes", "pikkey"),
     }
 )
 
@@ -59,6 +60,11 @@ def cloud_events(events: pa.RecordBatch, run_id: str, stream_id: str) -> pa.Stri
         column("data"),
         "}",
     )
+
+
+def with_attributes(body: bytes, **attributes: str) -> bytes:
+    """A CloudEvent as `cloud_events` makes it, with further attributes of pik's own in front."""
+    return orjson.dumps(attributes)[:-1] + b"," + body[1:]
 
 
 def delivery_keys(events: pa.RecordBatch, run_id: str) -> tuple[Part, ...]:

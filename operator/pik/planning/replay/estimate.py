@@ -27,6 +27,8 @@ PRICES_AS_OF = "2026-06, us-east-1, first tier, without the free one"
 _SQS_STANDARD = Decimal("0.40") / 1_000_000
 _SQS_FIFO = Decimal("0.50") / 1_000_000
 _S3_PUT = Decimal("0.005") / 1_000
+_KINESIS_UNIT = Decimal("0.014") / 1_000_000  # of a provisioned stream
+_KINESIS_UNIT_BYTES = 25_600  # of a record; more is billed as more units
 _SQS_BILLED_BYTES = 65_536  # of a request's payload; more is billed as more requests
 _SQS_BATCH = 10
 _ENVELOPE_BYTES = 500  # what a CloudEvent adds to its payload, about
@@ -44,7 +46,7 @@ class Bounds(msgspec.Struct, frozen=True):
 class Requests(msgspec.Struct, frozen=True):
     """What a run asks of AWS, about."""
 
-    target: int  # to SQS or S3; 0 to an HTTP endpoint
+    target: int  # to AWS, as it bills them; 0 to an HTTP endpoint
     bookkeeping: int  # objects of the run: intents, outcomes, records
 
 
@@ -87,13 +89,19 @@ def estimated_requests(measure: Measure, target: TargetAddress, shards: int) -> 
     if target.type is TargetType.SQS:
         size = measure.bytes + measure.matched * _ENVELOPE_BYTES
         return Requests(max(_ceil(measure.matched, _SQS_BATCH), _ceil(size, _SQS_BILLED_BYTES)), bookkeeping)
+    if target.type is TargetType.KINESIS:
+        return Requests(measure.matched * _ceil(_mean(measure), _KINESIS_UNIT_BYTES), bookkeeping)
     return Requests(chunks if target.type is TargetType.S3 else 0, bookkeeping)
 
 
 def estimated_cost(requests: Requests, target: TargetAddress) -> str:
     """US dollars as decimal text, rounded up to a hundredth of a cent, by the prices of PRICES_AS_OF. Without
     data transfer, storage, and what receivers pay."""
-    each = {TargetType.SQS: _SQS_FIFO if target.is_fifo else _SQS_STANDARD, TargetType.S3: _S3_PUT}
+    each = {
+        TargetType.SQS: _SQS_FIFO if target.is_fifo else _SQS_STANDARD,
+        TargetType.S3: _S3_PUT,
+        TargetType.KINESIS: _KINESIS_UNIT,
+    }
     cost = requests.bookkeeping * _S3_PUT + requests.target * each.get(target.type, Decimal(0))
     return f"{cost.quantize(Decimal('0.0001'), ROUND_UP)}"
 
@@ -101,6 +109,11 @@ def estimated_cost(requests: Requests, target: TargetAddress) -> str:
 def _inside(spec: ReplaySpec, entry: SegmentEntry) -> bool:
     span = window_range(spec, entry)
     return span is not None and span.first in spec.window and span.last in spec.window
+
+
+def _mean(measure: Measure) -> int:
+    """Bytes of a message, about."""
+    return _ENVELOPE_BYTES + _ceil(measure.bytes, max(1, measure.matched))
 
 
 def _ceil(amount: int, unit: int) -> int:

@@ -179,6 +179,8 @@ def feeds_itself(target: TargetAddress, own: StreamAddresses) -> bool:
 def _covers(pattern: str | None, address: str) -> bool:
     if pattern is None:
         return True
+    if "://" not in pattern:  # an ARN or a name, which have one spelling
+        return address.startswith(pattern[:-1]) if pattern.endswith("*") else address == pattern
     wanted = urlsplit(address)
     if not pattern.endswith("/*"):
         allowed = urlsplit(pattern)

@@ -18,7 +18,8 @@ from pik.domain.windows import Window
 
 
 class TargetAddress(msgspec.Struct, frozen=True):
-    """Where a replay sends to, as one address: the queue's URL, the endpoint's URL, or `s3://bucket/prefix`."""
+    """Where a replay sends to, as one address: the queue's URL, the endpoint's URL, `s3://bucket/prefix`, or
+    the ARN or name of what AWS names so."""
 
     type: TargetType
     address: str
@@ -29,6 +30,11 @@ class TargetAddress(msgspec.Struct, frozen=True):
     def is_fifo(self) -> bool:
         """Whether it is a queue that keeps the order of a message group."""
         return self.type is TargetType.SQS and self.address.endswith(".fifo")
+
+    @property
+    def region(self) -> str | None:
+        """That of an ARN; None: the one that pik works in."""
+        return self.address.split(":")[3] if self.address.startswith("arn:") else None
 
 
 class ReplaySpec(msgspec.Struct, frozen=True):
@@ -113,6 +119,8 @@ def order_caveat(spec: ReplaySpec) -> str | None:
         return "a standard queue keeps no order: events are sent in order and may be received in another"
     if spec.target.is_fifo and spec.order is not Order.ENTITY_TIME:
         return f"a FIFO queue keeps each entity's order; {spec.order} across entities is that of sending only"
+    if spec.target.type is TargetType.KINESIS and spec.order is not Order.ENTITY_TIME:
+        return f"a data stream keeps each shard's order; {spec.order} across shards is that of sending only"
     return None
 
 
@@ -126,6 +134,8 @@ def target_address(target: Target) -> TargetAddress:
     if target.type is TargetType.S3 and target.s3 is not None:
         place = f"s3://{target.s3.bucket}/{target.s3.prefix}"
         return TargetAddress(TargetType.S3, place, target.s3.format)
+    if target.type is TargetType.KINESIS and target.kinesis is not None:
+        return TargetAddress(TargetType.KINESIS, target.kinesis.streamARN or target.kinesis.streamName or "")
     raise ValueError(f"a target of type {target.type} without its member")
 
 

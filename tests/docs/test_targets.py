@@ -1,0 +1,123 @@
+"""The manifest on the page of each target is applied, with names of the test's own, and sends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import yaml
+
+from docs.pages import DOCS, blocks
+from pik.aws.clients import AwsAccess, AwsClients
+from pik.controller.objects import ObjectKey
+from pik.controller.world import Timing
+from pik.local.state import State
+from pik.local.up import LocalMode, Teller, UpSettings, local_mode
+
+pytestmark = pytest.mark.emulator
+
+SETTINGS = UpSettings(timing=Timing(resync=0.5, settle=0.0))
+STREAM = """
+apiVersion: pik.dev/v1alpha1
+kind: CaptureStream
+metadata: {{name: orders}}
+spec:
+  storage: {{prefix: some, bucket: {{name: "{bucket}"}}}}
+"""
+PATIENCE = 60.0
+EVENTS = 12
+
+
+@dataclass
+class Place:
+    """Where a test's replay is sent to. `target`: the member of the manifest; `arrived`: CloudEvents that are
+    there by now."""
+
+    member: dict[str, Any]
+    arrived: Callable[[], list[dict[str, Any]]]
+
+
+def kinesis(clients: AwsClients, name: str) -> Place:
+    client: Any = clients.sender("kinesis")
+    client.create_stream(StreamName=name, ShardCount=1)
+    described = client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
+    [shard] = client.list_shards(StreamName=name)["Shards"]
+
+    def arrived() -> list[dict[str, Any]]:
+        at = client.get_shard_iterator(
+            StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        return [orjson.loads(each["Data"]) for each in client.get_records(ShardIterator=at)["Records"]]
+
+    return Place({"streamARN": described["StreamARN"]}, arrived)
+
+
+@pytest.mark.parametrize(("page", "member", "made"), [("kinesis", "kinesis", kinesis)])
+async def test_the_manifest_of_a_target_is_applied_and_sends(
+    page: str,
+    member: str,
+    made: Callable[[AwsClients, str], Place],
+    emulator: str,
+    unique: str,
+    tmp_path: Path,
+) -> None:
+    clients = AwsClients(AwsAccess(endpoint_url=emulator))
+    place = made(clients, unique)
+    queue = clients.client("sqs").create_queue(QueueName=unique)["QueueUrl"]
+    job = yaml.safe_load(blocks(DOCS / "targets" / f"{page}.md", "yaml")[0].text)
+    job["spec"]["target"][member] |= place.member
+    job["spec"]["onError"]["deadLetter"]["queueURL"] = queue
+    job["spec"]["mode"] = "Run"
+    (tmp_path / "stream.yaml").write_text(STREAM.format(bucket=unique))
+    state = State(tmp_path)
+    state.create()
+    with state.locked():
+        async with local_mode(state, AwsAccess(endpoint_url=emulator), SETTINGS, Teller()) as mode:
+            await until(mode, "CaptureStream", "orders", "Ready")
+            await post(mode)
+            (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+            await until(mode, "ReplayJob", job["metadata"]["name"], "Complete")
+    found = place.arrived()
+    assert sorted(each["data"]["number"] for each in found) == list(range(EVENTS))
+    assert all(each["pikrun"] and each["pikkey"] for each in found)
+
+
+async def until(mode: LocalMode, kind: str, name: str, condition: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        resource = mode.objects.find(ObjectKey(kind, "default", name))
+        conditions = () if resource is None else resource.status.conditions
+        if any(one.type == condition and one.status == "True" for one in conditions):
+            return
+        assert time.monotonic() < deadline, (mode.faults, conditions)
+        await asyncio.sleep(0.02)
+
+
+async def post(mode: LocalMode) -> None:
+    lines = [
+        orjson.dumps(
+            {
+                "source": "web",
+                "event_type": "OrderPaid",
+                "entity_id": f"o-{number % 3}",
+                "event_time": f"2013-07-10T0{number % 9}:00:00Z",
+                "idempotency_key": f"k{number}",
+                "payload": {"number": number},
+            }
+        )
+        for number in range(EVENTS)
+    ]
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        answer = await client.post(
+            f"{mode.gateway}/v1/streams/default/orders/events",
+            content=b"\n".join(lines),
+            headers={"content-type": "application/x-ndjson"},
+        )
+    assert [one["status"] for one in answer.json()["answers"]] == ["ACCEPTED"] * EVENTS
