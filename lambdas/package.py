@@ -14,14 +14,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-FUNCTIONS = ("ingest",)
+_STREAM = frozenset({"dynamodb", "s3", "sts"})
+FUNCTIONS = {"ingest": _STREAM, "processor": _STREAM, "replay": _STREAM | {"sqs"}}
+"""Each with the services whose models stay in botocore."""
+
 RUNTIME = "3.13"
 """Of Python: one on Amazon Linux 2023, since wheels of pyarrow want its C library (manylinux_2_28)."""
 
@@ -30,7 +33,6 @@ MOST_UNPACKED = 250 * 2**20
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 _PIK = ("api", "aws", "domain", "execution", "functions", "gateway", "planning", "ports")
-_SERVICES = ("dynamodb", "s3", "sts")  # whose models stay in botocore
 _LEFT_OUT = re.compile(
     r"""
     (^|/)(__pycache__|tests?|testing|include|bin)/
@@ -80,7 +82,7 @@ def package(function: str, target: Target, out: Path, *, uv: Path, python: str =
             else:
                 into.parent.mkdir(exist_ok=True)
                 shutil.copy(there, into)
-        names = sorted(kept(tree))
+        names = sorted(kept(tree, FUNCTIONS[function]))
         check(tree, names, target)
         out.mkdir(parents=True, exist_ok=True)
         made = out / f"{function}-{target.architecture}.zip"
@@ -101,12 +103,12 @@ def _install(requirements: Path, tree: Path, target: Target, uv: Path, python: s
     subprocess.run(command, check=True)  # noqa: S603 - put together here
 
 
-def kept(tree: Path) -> Iterator[str]:
-    """The names of those files that go into a package."""
+def kept(tree: Path, services: Set[str]) -> Iterator[str]:
+    """The names of those files that go into a package. `services`: whose models botocore keeps."""
     for path in tree.rglob("*"):
         name = path.relative_to(tree).as_posix()
         model = _MODEL.match(name)
-        if path.is_file() and not _LEFT_OUT.search(name) and (not model or model["service"] in _SERVICES):
+        if path.is_file() and not _LEFT_OUT.search(name) and (not model or model["service"] in services):
             yield name
 
 
@@ -140,10 +142,14 @@ def main() -> None:
         "--python", default=RUNTIME, help="its version there; an emulator runs functions by its own"
     )
     options.add_argument("--architecture", choices=[target.architecture for target in TARGETS])
+    options.add_argument("--function", choices=FUNCTIONS)
     asked = options.parse_args()
     for function in FUNCTIONS:
         for target in TARGETS:
-            if asked.architecture not in (None, target.architecture):
+            if asked.architecture not in (None, target.architecture) or asked.function not in (
+                None,
+                function,
+            ):
                 continue
             made = package(function, target, asked.out, uv=asked.uv, python=asked.python)
             with zipfile.ZipFile(made) as archive:

@@ -11,21 +11,20 @@ from typing import Any
 import msgspec
 
 from pik.api.capture_stream import IndexWrites
-from pik.aws.clients import AwsAccess, AwsClients
-from pik.aws.dynamo_index import DynamoIndex
-from pik.aws.dynamo_table import DynamoTable
-from pik.aws.s3_objects import S3ObjectStore
-from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
+from pik.aws.clients import AwsAccess
+from pik.aws.s3_objects import Lock
 from pik.domain.intake import IntakeRules
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
-from pik.execution.opening import open_stream
 from pik.execution.stream import Stream
 from pik.execution.stream_task import StreamTask
+from pik.functions import streams
 from pik.functions.health import health, is_health_check
 from pik.functions.http import respond
 from pik.functions.messages import is_of_queue, take
+from pik.functions.streams import access_of
+from pik.functions.tasks import decode_task
 from pik.gateway.app import Gateway
 from pik.gateway.doors import Door
 
@@ -33,15 +32,15 @@ TASK = "PIK_INGEST"
 """Name of the environment variable that has the `IngestTask`, as JSON."""
 
 _SETTINGS = CaptureSettings(linger=0.0)  # an instance has one request at a time: nobody else comes
-_THREADS = 8
 
 
 class IngestTask(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a function takes, and where it goes."""
+    """What a function takes, and where it goes. `lock`: of the bucket's objects, where it has Object Lock."""
 
     stream: StreamTask
     rules: IntakeRules = IntakeRules()
     writes: IndexWrites = IndexWrites.STATEMENTS
+    lock: Lock | None = None
 
 
 class IngestFunction:
@@ -69,20 +68,10 @@ class IngestFunction:
 
 
 def ingest_function(environ: Mapping[str, str], scratch: Path) -> IngestFunction:
-    """As the environment says. Raises `msgspec.DecodeError`."""
-    task = msgspec.json.decode(environ[TASK], type=IngestTask)
-    access = AwsAccess(
-        endpoint_url=environ.get("AWS_ENDPOINT_URL"), region=task.stream.region, connections=_THREADS
-    )
-    return IngestFunction(task, access, scratch)
+    """As the environment says. Raises ValueError for what is no task."""
+    return IngestFunction(decode_task(environ[TASK], IngestTask), access_of(environ), scratch)
 
 
 def opened(task: IngestTask, access: AwsAccess, scratch: Path) -> Stream:
     """The task's stream. `scratch`: a folder to write to."""
-    at = task.stream
-    clients, io, work = AwsClients(access), ThreadOffload(_THREADS, "aws"), ThreadOffload(1, "work")
-    clock, entropy = SystemClock(), SystemEntropy()
-    objects = S3ObjectStore(clients.quick_s3(clients.client("s3")), at.bucket, io, clock)
-    table = DynamoTable(clients.quick_dynamodb(clients.client("dynamodb")), at.table, io, clock, entropy)
-    index = DynamoIndex(table, at.retention_days, transactions=task.writes is IndexWrites.TRANSACTIONS)
-    return open_stream(at, objects, index, scratch, clock=clock, entropy=entropy, work=work)
+    return streams.opened(task.stream, access, scratch, writes=task.writes, lock=task.lock)
