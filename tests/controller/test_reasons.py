@@ -189,12 +189,14 @@ async def jobs_are_interrupted(cluster: Cluster) -> None:
     cluster.apply(RUN.replace("again", "forbidden"))
     await cluster.settle()
     whole(cluster)
+    cluster.apply(RUN.replace("again", "behind"))
+    await cluster.settle()
 
     async def away(message: Message) -> Delivery:
         return Delivery(Disposition.RETRYABLE, "HTTP 503", "Unavailable")
 
     cluster.cloud.answer = away
-    cluster.apply(RUN.replace("again", "exhausted") + "  retriesPerShard: 1\n")
+    cluster.apply(RUN.replace("again", "exhausted").replace("9/x", "9/y") + "  retriesPerShard: 1\n")
     await cluster.settle()
 
 

@@ -93,6 +93,10 @@ class Reason(Documented):
         "TargetUnavailable",
         "The target does not take events at present; it is tried again with backoff.",
     )
+    TARGET_BUSY = (
+        "TargetBusy",
+        "Another run of the stream, with a window that overlaps, sends to the same target. It is waited for.",
+    )
     GATEWAY_UNAVAILABLE = (
         "GatewayUnavailable",
         "The HTTP gateway does not answer at present: events cannot come in by it. It is looked at again.",
@@ -186,7 +190,7 @@ _RUN_STALLED = (
     *(Reason.APPROVAL_POLICY_MISSING, Reason.SECRET_NOT_READABLE, Reason.SELECTOR_NOT_READABLE),
     *_PODS_STALLED,
 )
-_RUN_RETRYING = (*_WAITING, *_RETRYING, *_IN_PODS, Reason.TARGET_UNAVAILABLE)
+_RUN_RETRYING = (*_WAITING, *_RETRYING, *_IN_PODS, Reason.TARGET_UNAVAILABLE, Reason.TARGET_BUSY)
 _RUN_FAILED = (
     *(Reason.STALE_EVENTS, Reason.PLAN_CHANGED, Reason.TARGET_FAILED, Reason.RETRIES_EXHAUSTED),
     *(Reason.RAW_EXPIRED, Reason.RAW_CHANGED),

@@ -19,6 +19,7 @@ from pik.controller.replay_status import (
     with_plan,
     with_progress,
 )
+from pik.controller.replay_targets import target_taken
 from pik.controller.runs import Run
 from pik.controller.world import World
 from pik.domain.errors import PikError
@@ -138,6 +139,8 @@ async def _before_run(job: JobPass, status: ReplayJobStatus) -> Pass:
     changed = await changed_since(job, plan)
     if changed is not None:
         return Pass(status, changed)
+    if (taken := await target_taken(job)) is not None:
+        return Pass(status, taken)
     required = job.policy.approval is Approval.REQUIRED
     by = spec.approval.by if spec.approval is not None and required else None
     record = await begin_run(
@@ -235,6 +238,8 @@ async def _going(job: JobPass, status: ReplayJobStatus, run: RunStatus, record: 
         held = _refusal(job, ungoverned)
     elif awaited is not None:
         held = _awaited(job, f"{awaited.message}; the run that was begun is held")
+    else:
+        held = await target_taken(job)
     if held is not None:
         await world.runs.hold(job.key)
         return Pass(await with_progress(job, status, executed), held)

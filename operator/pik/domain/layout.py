@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import msgspec
 
@@ -39,6 +40,10 @@ class Layout(msgspec.Struct, frozen=True):
     @property
     def runs(self) -> str:
         return f"{self.prefix}runs/"
+
+    def target(self, place: str) -> str:
+        """What is known of a target, by its address."""
+        return f"{self.prefix}targets/{sha256(place.encode()).hexdigest()}.json"
 
     @property
     def hash_key(self) -> str:

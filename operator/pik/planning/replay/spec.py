@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -16,6 +17,8 @@ from pik.domain.instants import parse_instant
 from pik.domain.transform import Action, Rule
 from pik.domain.windows import Window
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 class TargetAddress(msgspec.Struct, frozen=True):
     """Where a replay sends to, as one address: the queue's URL, the endpoint's URL, `s3://bucket/prefix`, or
@@ -25,6 +28,17 @@ class TargetAddress(msgspec.Struct, frozen=True):
     address: str
     format: S3Format | None = None  # of S3
     secret: str | None = None  # name of the Secret, in the job's namespace, that an endpoint is shown
+
+    @property
+    def place(self) -> str:
+        """The same for every way in which the address may be written that is known to lead there: case of the
+        host, the scheme's own port."""
+        parts = urlsplit(self.address)
+        if not parts.hostname:
+            return f"{self.type} {self.address}"
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme.lower())
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{self.type} {parts.scheme.lower()}://{parts.hostname}:{port or ''}{parts.path or '/'}{query}"
 
     @property
     def is_fifo(self) -> bool:

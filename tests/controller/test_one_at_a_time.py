@@ -1,0 +1,204 @@
+"""Runs that overlap do not send to one target at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller.clusters import Cluster
+from controller.manifests import JOB, STREAM, events
+from pik.api.replay_job import TimeField
+from pik.api.targets import TargetType
+from pik.controller.objects import ObjectKey
+from pik.domain.errors import Unavailable
+from pik.execution.replay.occupancy import occupy
+from pik.memory.objects import MemoryObjectStore
+from pik.memory.sink import DELIVERED, accept
+from pik.planning.replay.messages import Message
+from pik.planning.replay.occupancy import Occupant
+from pik.planning.replay.spec import TargetAddress
+from pik.ports.sinks import Delivery, Disposition
+from reading.streams import world
+
+BUSY = Delivery(Disposition.RETRYABLE, "503", "Unavailable")
+FEBRUARY = '{from: "2026-02-01T00:00:00Z", to: "2026-03-01T00:00:00Z"}'
+
+
+def job(name: str, *changes: tuple[str, str], namespace: str = "default") -> str:
+    text = JOB.replace("{name: again}", f"{{name: {name}, namespace: {namespace}}}") + "  mode: Run\n"
+    text = text.replace("streamRef: {name: things}", "streamRef: {name: things, namespace: default}")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+async def stream(cluster: Cluster) -> None:
+    things = cluster.apply(STREAM + "  access: {from: All}\n")
+    await cluster.settle()
+    await cluster.ingest(things, events(6))
+
+
+async def begun(cluster: Cluster) -> ObjectKey:
+    """A run that is held in its middle."""
+    await stream(cluster)
+    key = ObjectKey("ReplayJob", "default", "first")
+
+    async def answer(_: Message) -> Delivery:
+        cluster.apply(job("first", ("mode: Run", "mode: Run\n  suspend: true")))
+        await cluster.manager.one(key)
+        return BUSY
+
+    cluster.cloud.answer = answer
+    cluster.apply(job("first"))
+    await cluster.settle()
+    assert state(cluster, key) == "Suspended"
+    assert cluster.status(key).run is not None
+    cluster.cloud.answer = accept
+    return key
+
+
+def state(cluster: Cluster, key: ObjectKey) -> str:
+    found = cluster.condition(key, "Complete")
+    assert found is not None
+    return found[1]
+
+
+async def test_the_second_waits_and_says_for_whom(cluster: Cluster) -> None:
+    first = await begun(cluster)
+    second = cluster.apply(job("second", (FEBRUARY, FEBRUARY.replace("02-01", "02-09")), namespace="other"))
+    await cluster.settle()
+    assert state(cluster, second) == "TargetBusy"
+    assert cluster.kstatus(second) == "InProgress"
+    assert cluster.status(second).run is None  # it has not begun: its spec may still change
+    message = next(c.message for c in cluster.status(second).conditions if c.type == "Complete")
+    assert "ReplayJob default/first (runKey '1')" in message
+    cluster.apply(job("first", ("mode: Run", "mode: Run\n  suspend: false")))
+    await cluster.advance(60)
+    assert (state(cluster, first), state(cluster, second)) == ("Succeeded", "Succeeded")
+    runs = [batch.run_id for batch, _ in cluster.cloud.target.received]
+    assert runs == [cluster.status(first).run.id] * 6 + [cluster.status(second).run.id] * 6
+
+
+async def test_one_that_comes_while_another_sends_waits_for_its_end(cluster: Cluster) -> None:
+    await stream(cluster)
+    second = ObjectKey("ReplayJob", "default", "second")
+    seen = []
+
+    async def answer(_: Message) -> Delivery:
+        if second not in cluster.objects.there:
+            cluster.apply(job("second"))
+            while second not in cluster.objects.there or cluster.status(second).plan is None:
+                await cluster.manager.one(second)
+                await asyncio.sleep(0)  # it is planned beside this
+            while state(cluster, second) == "Planning":  # it is compared with what has come in since
+                await asyncio.sleep(0)
+                await cluster.manager.one(second)
+            seen.append(state(cluster, second))
+        return DELIVERED
+
+    cluster.cloud.answer = answer
+    cluster.apply(job("first"))
+    await cluster.settle()
+    assert seen == ["TargetBusy"]
+    assert state(cluster, second) == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (FEBRUARY, '{from: "2026-03-01T00:00:00Z", to: "2026-04-01T00:00:00Z"}'),
+        ("http://127.0.0.1:9/x", "http://127.0.0.1:9/y"),
+    ],
+    ids=["another window", "another target"],
+)
+async def test_what_is_not_in_the_way_is_not_waited_for(cluster: Cluster, change: tuple[str, str]) -> None:
+    await begun(cluster)
+    second = cluster.apply(job("second", change))
+    await cluster.settle()
+    assert cluster.status(second).run is not None
+
+
+async def test_windows_of_different_times_overlap(cluster: Cluster) -> None:
+    await begun(cluster)
+    later = '{field: IngestTime, from: "2026-03-01T00:00:00Z", to: "2026-04-01T00:00:00Z"}'
+    second = cluster.apply(job("second", (FEBRUARY, later), ("127.0.0.1:9/x", "127.0.0.1:9/x")))
+    await cluster.settle()
+    assert state(cluster, second) == "TargetBusy"
+
+
+def _deleted(cluster: Cluster) -> None:
+    cluster.delete(ObjectKey("ReplayJob", "default", "first"))
+
+
+def _forced(cluster: Cluster) -> None:
+    cluster.objects.there.pop(ObjectKey("ReplayJob", "default", "first"))
+
+
+def _another_run(cluster: Cluster) -> None:
+    cluster.apply(job("first", ("mode: Run", 'mode: DryRun\n  runKey: "2"')))
+
+
+@pytest.mark.parametrize("gone", [_deleted, _forced, _another_run])
+async def test_a_run_that_goes_on_no_more_is_in_nobodys_way(
+    cluster: Cluster, gone: Callable[[Cluster], None]
+) -> None:
+    await begun(cluster)
+    second = cluster.apply(job("second"))
+    await cluster.settle()
+    assert state(cluster, second) == "TargetBusy"
+    gone(cluster)
+    await cluster.settle()
+    await cluster.advance(60)
+    assert state(cluster, second) == "Succeeded"
+
+
+async def test_a_run_that_is_held_keeps_its_place(cluster: Cluster) -> None:
+    await begun(cluster)
+    second = cluster.apply(job("second"))
+    await cluster.advance(600)
+    assert state(cluster, second) == "TargetBusy"
+
+
+def run(number: int) -> Occupant:
+    return Occupant(f"{number:064x}", "tests", f"job{number}", "1", TimeField.EVENT_TIME, "a", "b", "now")
+
+
+async def test_of_many_that_ask_at_once_one_is_first_whatever_answers_are_lost(tmp_path: Path) -> None:
+    made = await world(tmp_path)
+    lost: Iterator[bool] = iter([True, False, True] + [False] * 1_000)
+
+    async def after(call: str) -> None:
+        await asyncio.sleep(0)
+        if call in ("objects.create", "objects.replace") and next(lost):
+            raise Unavailable(f"{call} got no answer, and took effect")
+
+    async def ask(number: int) -> Occupant | None:
+        stream = replace(made.stream, objects=MemoryObjectStore(made.bucket, made.clock, after=after))
+        return await occupy(stream, "HTTP there", run(number), lambda *_: True)
+
+    found = await asyncio.gather(*map(ask, range(8)))
+    assert found.count(None) == 1
+    assert {one.run_id for one in found if one is not None} == {run(found.index(None)).run_id}
+    # an end makes room, and so does nobody's wanting it
+    assert await occupy(made.stream, "HTTP there", run(9), lambda *_: False) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://Host/x", "http://host:80/x", True),
+        ("https://host/x", "https://host:443/x", True),
+        ("https://host", "https://host/", True),
+        ("https://host/x", "http://host/x", False),
+        ("https://host/x", "https://host/X", False),
+        ("https://host/x?a=1", "https://host/x", False),
+    ],
+)
+def test_addresses_that_are_the_same(one: str, other: str, same: bool) -> None:
+    found = {TargetAddress(TargetType.HTTP, address).place for address in (one, other)}
+    assert (len(found) == 1) is same
