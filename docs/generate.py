@@ -23,6 +23,8 @@ from pik.api.kinds import KINDS
 from pik.cluster.metrics.names import METRICS, MetricType
 from pik.domain import intake, payloads
 from pik.execution.parquet import SCHEMA
+from pik.planning.iam.places import Place, Realm
+from pik.planning.iam.roles import Role, policy
 from pik.planning.sql import grammar
 
 HERE = Path(__file__).resolve().parent
@@ -166,6 +168,35 @@ def rights() -> str:
     return _table(("who", "on", "may", "for"), rows)
 
 
+_IN_AWS = (Role.OPERATOR, Role.GATEWAY, Role.WORKER, Role.AGGREGATE)  # others are made of these
+
+
+def iam(role: Role) -> str:
+    """The statements of a part's policy on a stream that has everything."""
+    place = Place(
+        bucket="BUCKET",
+        table="TABLE",
+        prefix="PREFIX",
+        region="REGION",
+        locks=True,
+        deletes=True,
+        kms_key="arn:aws:kms:REGION:ACCOUNT:key/KEY",
+    )
+    found = policy(role, [place], [], Realm(account="ACCOUNT")).statements
+    rows = [
+        (
+            f"`{one.sid}`",
+            ", ".join(f"`{action}`" for action in one.actions),
+            ", ".join(f"`{resource.split(':', 5)[5]}`" for resource in one.resources),
+            ", ".join(
+                f"`{each.operator}` `{each.key}` {' or '.join(each.values)}" for each in one.conditions
+            ),
+        )
+        for one in found
+    ]
+    return _table(("statement", "may", "on", "where"), rows)
+
+
 def tables() -> Mapping[str, Callable[[], str]]:
     """Every table, by its name in the pages."""
     by_kind = {
@@ -183,6 +214,7 @@ def tables() -> Mapping[str, Callable[[], str]]:
         "metrics": metrics,
         "metric buckets": metric_buckets,
         "rights": rights,
+        **{f"iam {role}": (lambda role=role: iam(role)) for role in _IN_AWS},
     }
 
 

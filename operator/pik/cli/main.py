@@ -63,6 +63,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "worker": Entry("worker", "Do a part of a replay or an aggregate, as a pod of the operator."),
     },
     "pik itself": {
+        "iam": Entry("iam", "The IAM policy of a part of pik: the rights that its calls take."),
         "version": Entry("version", "The versions of pik and of what it works with."),
     },
 }

@@ -15,7 +15,6 @@ from pik.api.targets import S3Format, TargetType
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
-from pik.aws.event_bridge_sink import EventBridgeSink
 from pik.aws.inventory import AwsInventory
 from pik.aws.kinesis_sink import KinesisSink
 from pik.aws.observing import AwsObserver
@@ -37,7 +36,6 @@ from pik.ports.system import Clock, Entropy, Offload
 from pik.sinks.http import HTTPSink
 
 if TYPE_CHECKING:
-    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_kinesis import KinesisClient
 
 
@@ -109,14 +107,8 @@ class AwsCloud:
         return AwsInventory(there.s3, there.dynamodb, tagging, self._io)
 
     def objects(self, bucket: str, storage: Storage) -> ObjectStore:
-        lock = storage.objectLock
-        return S3ObjectStore(
-            self._region(storage.region).quick_s3,
-            bucket,
-            self._io,
-            self._clock,
-            None if lock is None else Lock(f"{storage.prefix}/raw/", _LOCK_MODES[lock.mode], lock.days),
-        )
+        there = self._region(storage.region)
+        return S3ObjectStore(there.quick_s3, bucket, self._io, self._clock, lock_of(storage))
 
     def index(self, table: str, storage: Storage, writes: IndexWrites = IndexWrites.STATEMENTS) -> Index:
         client = self._region(storage.region).quick_dynamodb
@@ -146,14 +138,6 @@ class AwsCloud:
                 return s3_sink(bucket, place.path.strip("/"), target.format or S3Format.PARQUET, self._cpu)
             case TargetType.KINESIS:
                 return KinesisSink(self._region(target.region).kinesis, self._io, target.address)
-            case TargetType.EVENT_BRIDGE:
-                return EventBridgeSink(
-                    self._region(target.region).events,
-                    self._io,
-                    target.address,
-                    source=target.source,
-                    detail_type=target.detail_type,
-                )
 
     def _region(self, name: str | None) -> _Region:
         if name not in self._regions:
@@ -162,6 +146,12 @@ class AwsCloud:
             self._models = clients.models
             self._regions[name] = _Region(clients, self._io, self._clock)
         return self._regions[name]
+
+
+def lock_of(storage: Storage) -> Lock | None:
+    """That of the objects of raw."""
+    lock = storage.objectLock
+    return None if lock is None else Lock(f"{storage.prefix}/raw/", _LOCK_MODES[lock.mode], lock.days)
 
 
 _LOCK_MODES = {ObjectLockMode.GOVERNANCE: "GOVERNANCE", ObjectLockMode.COMPLIANCE: "COMPLIANCE"}
@@ -178,10 +168,6 @@ class _Region:
         self.quick_s3 = clients.quick_s3(self.s3)
         self.quick_dynamodb = clients.quick_dynamodb(self.dynamodb)
         self.provisioner = AwsProvisioner(self.s3, self.dynamodb, io, clock)
-
-    @cached_property
-    def events(self) -> EventBridgeClient:
-        return self.clients.sender("events")
 
     @cached_property
     def kinesis(self) -> KinesisClient:

@@ -37,8 +37,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _PLAIN = "application/json"
-_DELIVERY = ("pikkey", "pikreplay")
-"""Of a delivery, and not of the event."""
+_KEY = "pikkey"
 _TEXTS = ("source", "type", "entityid", "time", "id", "pikstream", "pikrun", "pikattributes", "subject")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -106,8 +105,7 @@ def _event(
         del texts["pikstream"], texts["pikrun"]
         stored = texts.pop("pikattributes", None)
         for named in (texts, others):
-            for name in _DELIVERY:
-                named.pop(name, None)
+            named.pop(_KEY, None)  # of a delivery, and not of the event
     if content_type is not None and content_type != _PLAIN:
         texts["datacontenttype"] = content_type
     return assemble(

@@ -201,6 +201,15 @@ def bucket_name(spec: CaptureStreamSpec, cluster: str, namespace: str, name: str
     if spec.storage.bucket.name is not None:
         return spec.storage.bucket.name
     digest = sha256(f"{cluster}/{namespace}/{name}".encode()).hexdigest()[:16]
+    return _derived_bucket(namespace, name, digest)
+
+
+def bucket_pattern(spec: CaptureStreamSpec, namespace: str, name: str) -> str:
+    """The bucket's name as far as it does not depend on the cluster's, and `*` for the rest."""
+    return spec.storage.bucket.name or _derived_bucket(namespace, name, "*")
+
+
+def _derived_bucket(namespace: str, name: str, digest: str) -> str:
     return f"pik-{_readable(f'{namespace}-{name}', 42)}-{digest}"
 
 

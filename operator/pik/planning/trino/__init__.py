@@ -1,1 +1,0 @@
-"""Aggregates in the SQL of Trino, which Athena runs (engine version 3)."""
