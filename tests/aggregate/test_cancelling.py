@@ -14,6 +14,7 @@ from aggregate.questions import EVERYTHING, answer
 from pik.aws.system import ThreadOffload
 from pik.execution.aggregate.duckdb_engine import DuckDBEngine
 from pik.execution.aggregate.records import AsOf
+from pik.execution.reading.snapshot import pinned_snapshot
 from reading.streams import START, arrival, world
 from reading.streams import rows as as_rows
 
@@ -22,8 +23,8 @@ async def test_it_ends_as_cancelled_and_not_before_its_thread(tmp_path: Path) ->
     """Else its connection and its folder would go while it works."""
     made = await world(tmp_path)
     await made.land(as_rows([arrival("k", data=b'{"x": 1}')]), at=START)
-    files = await made.stream.files.fetch([])
     known: AsOf = (await answer(made, EVERYTHING)).as_of
+    snapshot = await pinned_snapshot(made.stream, known.cut_instant)
     pool, begun, ended = ThreadOffload(1), asyncio.Event(), threading.Event()
     released = threading.Event()
 
@@ -40,7 +41,7 @@ async def test_it_ends_as_cancelled_and_not_before_its_thread(tmp_path: Path) ->
 
     async def asks() -> None:
         stream = replace(made.stream, offload=offload)
-        async with DuckDBEngine(EVERYTHING).answer(stream, known, files):
+        async with DuckDBEngine(EVERYTHING).answer(stream, known, snapshot):
             pass
 
     asking = asyncio.create_task(asks())

@@ -74,6 +74,7 @@ def test_a_replay_with_everything(folder: Folder) -> None:
     assert spec["pace"] == {"eventsPerSecond": 7}
 
 
+BUS = "arn:aws:events:eu-west-1:123456789012:event-bus/b"
 ARNS = "arn:aws:kinesis:eu-west-1:123456789012:stream/s"
 
 
@@ -83,6 +84,8 @@ ARNS = "arn:aws:kinesis:eu-west-1:123456789012:stream/s"
         ("--to-queue", "https://h/1/q", {"type": "SQS", "sqs": {"queueURL": "https://h/1/q"}}),
         ("--to-kinesis", "s", {"type": "Kinesis", "kinesis": {"streamName": "s"}}),
         ("--to-kinesis", ARNS, {"type": "Kinesis", "kinesis": {"streamARN": ARNS}}),
+        ("--to-event-bus", "b", {"type": "EventBridge", "eventBridge": {"eventBusName": "b"}}),
+        ("--to-event-bus", BUS, {"type": "EventBridge", "eventBridge": {"eventBusARN": BUS}}),
     ],
 )
 def test_a_replay_to_each_target(folder: Folder, option: str, value: str, target: dict[str, Any]) -> None:

@@ -59,7 +59,30 @@ def kinesis(clients: AwsClients, name: str) -> Place:
     return Place({"streamARN": described["StreamARN"]}, arrived)
 
 
-@pytest.mark.parametrize(("page", "member", "made"), [("kinesis", "kinesis", kinesis)])
+def event_bus(clients: AwsClients, name: str) -> Place:
+    """With a rule that brings what a replay put there to a queue."""
+    events: Any = clients.sender("events")
+    sqs = clients.client("sqs")
+    arn = events.create_event_bus(Name=name)["EventBusArn"]
+    url = sqs.create_queue(QueueName=f"{name}-rule")["QueueUrl"]
+    target = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = blocks(DOCS / "targets" / "event-bridge.md", "json")[0].text
+    events.put_rule(Name=name, EventBusName=name, EventPattern=pattern)
+    events.put_targets(Rule=name, EventBusName=name, Targets=[{"Id": "1", "Arn": target}])
+
+    def arrived() -> list[dict[str, Any]]:
+        found = []
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            found += [orjson.loads(each["Body"]) for each in messages]
+        assert {(each["source"], each["detail-type"]) for each in found} == {("pik.replay", "OrderPaid")}
+        return [each["detail"] for each in found]
+
+    return Place({"eventBusARN": arn}, arrived)
+
+
+@pytest.mark.parametrize(
+    ("page", "member", "made"), [("kinesis", "kinesis", kinesis), ("event-bridge", "eventBridge", event_bus)]
+)
 async def test_the_manifest_of_a_target_is_applied_and_sends(
     page: str,
     member: str,

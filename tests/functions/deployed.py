@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -41,29 +42,31 @@ class Place:
         self.s3, self.dynamodb = self.clients.client("s3"), self.clients.client("dynamodb")
         self.sqs: Any = self.clients.client("sqs")
         self.functions: Any = self.clients.client("lambda")
+        self.kinesis: Any = self.clients.client("kinesis")
         self.name = f"pik-functions-{uuid4().hex[:12]}"
         self.made: list[str] = []
         self.s3.create_bucket(Bucket=self.name)
 
     def stream(self, name: str, deduplication: Deduplication = Deduplication.ON_WRITE) -> StreamTask:
         """A stream under this prefix, with its index made."""
-        table = f"{self.name}-{name}"
-        self.dynamodb.create_table(TableName=table, BillingMode="PAY_PER_REQUEST", **SCHEMA)
         task = StreamTask(
             namespace="default",
             name="s",
             stream_id=sha256(name.encode()).hexdigest()[:32],
             bucket=self.name,
             prefix=name,
-            table=table,
+            table=f"{self.name}-{name}",
             deduplication=deduplication,
             region=REGION,
         )
+        self.index(task)
+        return task
 
+    def index(self, task: StreamTask) -> None:
         async def there() -> None: ...
 
+        self.dynamodb.create_table(TableName=task.table, BillingMode="PAY_PER_REQUEST", **SCHEMA)
         asyncio.run(reindex(self.opened(task), there))
-        return task
 
     def opened(self, task: StreamTask) -> Stream:
         return opened(task, self.access, self.scratch / task.prefix)
@@ -116,6 +119,27 @@ class Place:
         url = self.sqs.create_queue(QueueName=f"{self.name}-{name}", Attributes=attributes)["QueueUrl"]
         found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return url, found["Attributes"]["QueueArn"]
+
+    def shard(self, name: str) -> str:
+        """The ARN of a Kinesis stream of one shard."""
+        self.kinesis.create_stream(StreamName=name, ShardCount=1)
+        self.kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1})
+        arn: str = self.kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"][
+            "StreamARN"
+        ]
+        return arn
+
+    def processed(self, mapping: str, result: str) -> None:
+        """Waits until this is what a mapping says of its last batch."""
+        self.until(
+            lambda: self.functions.get_event_source_mapping(UUID=mapping)["LastProcessingResult"] == result
+        )
+
+    @staticmethod
+    def until(look: Callable[[], bool], seconds: float = 90) -> None:
+        end = monotonic() + seconds
+        while not look():
+            assert monotonic() < end
 
     def received(self, url: str, count: int, tries: int = 9) -> list[str]:
         """The bodies of so many messages, and of all others that come with them; fewer after so many tries

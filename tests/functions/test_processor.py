@@ -110,7 +110,7 @@ def test_what_is_replayed_is_computed_from_raw(there: Deployed) -> None:
     run = there.replay(0, 180, there.queue)
     assert run["sent"] == 90 + 23
     assert sorted(place.received(there.dead, len(wrong))) == sorted(wrong)
-    settled(there)
+    place.until(lambda: not place.waiting(there.queue))
     found = {record.definition.window.from_: record for record in there.versions()}
     assert sorted(found) == [f"2013-07-10T0{hour}:00:00.000000Z" for hour in range(3)]
     minutes = [*range(0, 180, 2), *range(1, 180, 8)]
@@ -176,13 +176,6 @@ def batch(there: Deployed, bodies: list[str]) -> list[int]:
     records = [{"messageId": str(n), "eventSource": "aws:sqs", "body": body} for n, body in enumerate(bodies)]
     answer = there.place.invoke(there.processor, {"Records": records})
     return sorted(int(failure["itemIdentifier"]) for failure in answer["batchItemFailures"])
-
-
-def settled(there: Deployed) -> None:
-    """Once the queue is empty."""
-    end = monotonic() + 60
-    while there.place.waiting(there.queue):
-        assert monotonic() < end
 
 
 def asked(there: Deployed, record: VersionRecord) -> str:

@@ -192,6 +192,12 @@ def _to_stream(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     yield _asked(operation, "kinesis:PutRecords", given.get("StreamARN", named))
 
 
+def _to_bus(operation: Operation, _: Surroundings) -> Iterable[Asked]:
+    for bus in {entry["EventBusName"] for entry in operation.given["Entries"]}:
+        named = f"arn:{PARTITION}:events:{operation.region}:{ACCOUNT}:event-bus/{bus}"
+        yield _asked(operation, "events:PutEvents", bus if bus.startswith("arn:") else named)
+
+
 def _assume(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     given = operation.given
     yield _asked(operation, "sts:AssumeRole", given["RoleArn"], sts__ExternalId=given["ExternalId"])
@@ -237,6 +243,7 @@ _ASKED: dict[str, Ask] = {
             *("UpdateContinuousBackups", "UpdateTable", "UpdateTimeToLive"),
         )
     },
+    "events:PutEvents": _to_bus,
     "kinesis:PutRecords": _to_stream,
     "sqs:SendMessageBatch": _to_queue,
     "sts:AssumeRole": _assume,

@@ -89,6 +89,7 @@ def script(account: Account, receiver: Receiver) -> Script:
     sqs, s3 = account.root("sqs"), account.root("s3")
     queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("orders", "dead")}
     account.root("kinesis").create_stream(StreamName="orders", ShardCount=1)
+    account.root("events").create_event_bus(Name="orders")
     data = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/orders"
     for bucket in ("archive", "copies"):
         s3.create_bucket(Bucket=bucket)
@@ -115,6 +116,7 @@ def script(account: Account, receiver: Receiver) -> Script:
         "queue-again": f'{{type: SQS, sqs: {{queueURL: "{queues["orders"]}"}}}}',
         "hook": f'{{type: HTTP, http: {{url: "{receiver.url}"}}}}',
         "stream": f'{{type: Kinesis, kinesis: {{streamARN: "{data}"}}}}',
+        "bus": "{type: EventBridge, eventBridge: {eventBusName: orders}}",
         "copy": "{type: S3, s3: {bucket: copies, prefix: of/orders}}",
     }
     jobs = {

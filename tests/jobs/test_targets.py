@@ -27,7 +27,7 @@ pytestmark = pytest.mark.emulator
 
 @pytest.fixture
 def proxy(emulator: str) -> Iterator[FaultProxy]:
-    with faulty(emulator, sometimes(11, 0.35, USUAL, only=["kinesis"])) as proxy:
+    with faulty(emulator, sometimes(11, 0.35, USUAL, only=["kinesis", "events"])) as proxy:
         yield proxy
 
 
@@ -80,3 +80,25 @@ async def test_a_pod_sends_to_a_data_stream(
     assert len(found) == ENTITIES
     assert sum(map(len, found.values())) == EVENTS
     assert all(times == sorted(times) for times in found.values())
+
+
+async def test_a_pod_sends_to_an_event_bus(
+    stream: Stream, pods: Pods, proxy: FaultProxy, clients: AwsClients, unique: str
+) -> None:
+    events: Any = clients.sender("events")
+    sqs = clients.client("sqs")
+    bus = events.create_event_bus(Name=unique)["EventBusArn"]
+    url = sqs.create_queue(QueueName=unique)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    pattern = '{"detail": {"pikreplay": ["tests/again"]}}'
+    events.put_rule(Name=unique, EventBusName=unique, EventPattern=pattern)
+    target = {"Id": "1", "Arn": attributes["QueueArn"]}
+    events.put_targets(Rule=unique, EventBusName=unique, Targets=[target])
+    await sent(stream, pods, unique, {"type": "EventBridge", "eventBridge": {"eventBusARN": bus}})
+    assert proxy.failed > 0
+    bodies = []
+    while got := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for each in got:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=each["ReceiptHandle"])
+            bodies.append(orjson.loads(each["Body"])["detail"])
+    assert sum(map(len, by_entity(bodies).values())) == EVENTS

@@ -20,6 +20,7 @@ from pik.execution.stream import Deduplication, Stream
 from pik.memory.index import MemoryIndex, MemoryTable
 from pik.memory.objects import MemoryBucket, MemoryObjectStore
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
+from pik.ports.objects import StoredObject
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
@@ -52,6 +53,13 @@ class World:
         if indexed:
             await stream.index.put_segment(entry, generation)
         return entry
+
+    def put(self, rows: Iterable[Row], *, at: Instant, generation: int) -> None:
+        """The object of a segment, and nothing else."""
+        stream = self.stream
+        segment = segment_id(at, stream.entropy.hex(20), generation)
+        body = stream.codec.encode(SegmentHead(stream.layout.stream_id, segment, at), list(rows))
+        self.bucket.objects[stream.layout.segment(segment)] = StoredObject(body, "etag", self.clock.now())
 
     async def ready(self) -> None:
         await reindex(self.stream, self.table.ensure)

@@ -32,6 +32,7 @@ from reading.streams import START, after
 from replay.slices import HTTP, job, spec
 
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/"
+BUS = {"type": "EventBridge", "eventBridge": {"eventBusName": "default"}}
 KINESIS = {"type": "Kinesis", "kinesis": {"streamName": "orders"}}
 SQS = {"type": "SQS", "sqs": {"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/q"}}
 FIFO = {"type": "SQS", "sqs": {"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/q.fifo"}}
@@ -69,6 +70,9 @@ OTHERS: list[dict[str, Any]] = [
     {"target": {"type": "HTTP", "http": {"url": "https://example.test/hook", "secretRef": {"name": "s"}}}},
     {"target": KINESIS},
     {"target": {"type": "Kinesis", "kinesis": {"streamARN": f"{ARN}b"}}},
+    {"target": BUS},
+    {"target": {"type": "EventBridge", "eventBridge": {"eventBusName": "default", "source": "s"}}},
+    {"target": {"type": "EventBridge", "eventBridge": {"eventBusName": "default", "detailType": "s"}}},
     {"order": "EventTime"},
     {"shards": 2},
     {"onError": {"action": "HoldEntity"}},
@@ -351,6 +355,8 @@ def test_costs_are_requests_by_their_list_price() -> None:
     stream = spec(target=KINESIS).target
     assert estimated_requests(measure, stream, 1).target == 1_000_000  # units of 25 KB, one an event at least
     assert estimated_cost(estimated_requests(measure, stream, 1), stream) == "0.0241"
+    bus = spec(target=BUS).target
+    assert estimated_cost(estimated_requests(measure, bus, 1), bus) == "1.0101"
     large = Measure(1_000, 1_000 * 100_000, START.text, after(1).text, 0, 0)
     assert estimated_requests(large, queue, 1).target == 1_534
     assert estimated_requests(large, stream, 1).target == 4_000
@@ -360,6 +366,7 @@ def test_a_status_can_say_where_a_target_keeps_less_order() -> None:
     assert "no order" in (order_caveat(spec(target=SQS)) or "")
     assert order_caveat(spec(target=FIFO)) is None
     assert "EventTime" in (order_caveat(spec(target=FIFO, order="EventTime")) or "")
+    assert "no order" in (order_caveat(spec(target=BUS)) or "")
     assert order_caveat(spec(target=KINESIS)) is None
     assert "shard" in (order_caveat(spec(target=KINESIS, order="EventTime")) or "")
     assert order_caveat(spec()) is None

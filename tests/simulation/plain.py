@@ -18,6 +18,8 @@ from pik.domain.errors import Incomplete, NoSuchObject, Tampered
 from pik.domain.instants import Instant
 from pik.domain.segments import SegmentEntry
 from pik.execution.aggregate.records import AsOf, VersionRecord
+from pik.execution.aggregate.segments import segments_to_read as segments_of_aggregate
+from pik.execution.reading.snapshot import Snapshot
 from pik.execution.stream import Deduplication, Stream
 from pik.planning.definitions import Definition, version_of
 from pik.planning.replay.plan import Measure, ReplayPlan, segments_to_read
@@ -153,10 +155,11 @@ class PlainEngine:
         self._definition = definition
 
     @asynccontextmanager
-    async def answer(self, stream: Stream, known: AsOf, files: Sequence[Path]) -> AsyncIterator[PlainAnswer]:
+    async def answer(self, stream: Stream, known: AsOf, snapshot: Snapshot) -> AsyncIterator[PlainAnswer]:
         there = stream.files
         assert isinstance(there, PlainFiles)
         window = self._definition.span
+        files = await there.fetch(segments_of_aggregate(stream, self._definition, snapshot))
         found = there.events(files, stream.deduplication)
         chosen = [event.arrival for event in found if event.arrival.event_time in window]
         yield PlainAnswer(self._definition, sorted(chosen, key=lambda arrival: arrival.event_id))

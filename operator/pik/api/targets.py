@@ -16,6 +16,7 @@ class TargetType(StrEnum):
     HTTP = "HTTP"
     S3 = "S3"
     KINESIS = "Kinesis"
+    EVENT_BRIDGE = "EventBridge"
 
 
 class S3Format(StrEnum):
@@ -49,12 +50,18 @@ StreamARN = Annotated[
 ]
 StreamName = Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9_.-]+$")]
 
+EventBusARN = Annotated[
+    str,
+    StringConstraints(max_length=2048, pattern=rf"^{_ARN}events{_PLACE}event-bus/[A-Za-z0-9_.-]{{1,256}}$"),
+]
+EventBusName = Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")]
+
 AllowedAddress = Annotated[
     str,
     StringConstraints(
         max_length=1024,
         pattern=rf"^((https?://{_HOST}|s3://[a-z0-9.-]+)(/{_PRINTABLE_BUT_HASH_AND_STAR}*)?(/\*)?"
-        rf"|{_ARN}kinesis{_PLACE}stream/([A-Za-z0-9_.-]+|\*)"
+        rf"|{_ARN}(kinesis{_PLACE}stream|events{_PLACE}event-bus)/([A-Za-z0-9_.-]+|\*)"
         r"|[A-Za-z0-9_.-]{1,256})$",
     ),
 ]
@@ -69,7 +76,8 @@ class AllowedTarget(Value):
             Rule(
                 "!has(self.address) || (self.type in ['SQS', 'HTTP'] ? self.address.matches('^https?://')"
                 " : self.type == 'S3' ? self.address.startsWith('s3://')"
-                " : self.address.matches('^(arn:[^:]*:kinesis:|[^:/]+$)'))",
+                " : !self.address.contains('://') && (!self.address.startsWith('arn:')"
+                " || self.address.contains(self.type == 'Kinesis' ? ':kinesis:' : ':events:')))",
                 "must begin with s3:// for type S3, with http:// or https:// for SQS and HTTP, and be the "
                 "ARN or name of what the others send to",
                 "address",
@@ -81,7 +89,7 @@ class AllowedTarget(Value):
     address: AllowedAddress | None = Field(
         default=None,
         description="The address that is allowed: the queue's URL for SQS, the URL for HTTP, "
-        "s3://bucket/prefix for S3, the ARN for Kinesis, or the stream's name where jobs name it by that. "
+        "s3://bucket/prefix for S3, the ARN for the others, or the name where jobs name it by that. "
         "One that ends in /* allows every address below it. "
         "Absent: every address of this type.",
     )
@@ -130,14 +138,50 @@ class KinesisTarget(Value):
     )
 
 
+class EventBridgeTarget(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.eventBusARN) != has(self.eventBusName)",
+                "exactly one of eventBusARN and eventBusName is required",
+            ),
+            Rule(
+                "!has(self.source) || !self.source.startsWith('aws.')",
+                "must not begin with aws., which are AWS's own",
+                "source",
+            ),
+        )
+    )
+
+    eventBusARN: EventBusARN | None = Field(
+        default=None, description="ARN of the event bus, which also says its region and account."
+    )
+    eventBusName: EventBusName | None = Field(
+        default=None,
+        description="Name of the event bus, in the region and account that the replay works in; default is "
+        "the name of the one that every account has.",
+    )
+    source: Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9_./-]+$")] | None = Field(
+        default=None,
+        description="source of what is put, for rules to match. Absent: the source of each event.",
+    )
+    detailType: Annotated[str, StringConstraints(max_length=128, pattern=r"^[!-~]([ -~]*[!-~])?$")] | None = (
+        Field(
+            default=None,
+            description="detail-type of what is put, for rules to match. Absent: the type of each event.",
+        )
+    )
+
+
 class Target(Value):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
                 "(self.type == 'SQS') == has(self.sqs) && (self.type == 'HTTP') == has(self.http)"
-                " && (self.type == 'S3') == has(self.s3) && (self.type == 'Kinesis') == has(self.kinesis)",
+                " && (self.type == 'S3') == has(self.s3) && (self.type == 'Kinesis') == has(self.kinesis)"
+                " && (self.type == 'EventBridge') == has(self.eventBridge)",
                 "must have the member that type names and no other: sqs for SQS, http for HTTP, s3 for S3, "
-                "kinesis for Kinesis",
+                "kinesis for Kinesis, eventBridge for EventBridge",
             )
         )
     )
@@ -147,3 +191,6 @@ class Target(Value):
     http: HTTPTarget | None = Field(default=None, description="The endpoint, with type HTTP.")
     s3: S3Target | None = Field(default=None, description="The place in S3, with type S3.")
     kinesis: KinesisTarget | None = Field(default=None, description="The data stream, with type Kinesis.")
+    eventBridge: EventBridgeTarget | None = Field(
+        default=None, description="The event bus, with type EventBridge."
+    )

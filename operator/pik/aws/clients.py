@@ -29,6 +29,7 @@ from pik.domain.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
@@ -88,12 +89,15 @@ class AwsClients:
         than the one wanted."""
         return self._observed(service, self._config(service))
 
-    def sender(self, service: Literal["kinesis"]) -> KinesisClient:
+    @overload
+    def sender(self, service: Literal["kinesis"]) -> KinesisClient: ...
+    @overload
+    def sender(self, service: Literal["events"]) -> EventBridgeClient: ...
+    def sender(self, service: str) -> Any:
         """A client that a replay sends by: it never repeats a call by itself, since the replay counts and
         records each try. Raises as `client`."""
         once = Config(retries={"mode": "standard", "total_max_attempts": 1})
-        made: KinesisClient = self._observed(service, self._config(service).merge(once))
-        return made
+        return self._observed(service, self._config(service).merge(once))
 
     def _observed(self, service: str, config: Config) -> Any:
         try:

@@ -52,6 +52,18 @@ async def one_by_one(batch: Batch, send: Callable[[Batch], Awaitable[list[Delive
     return deliveries
 
 
+async def apart(
+    batch: Batch, doubtful: list[int], send: Callable[[Batch], Awaitable[list[Delivery]]]
+) -> list[Delivery]:
+    """Messages that the target may refuse, and with them the whole call, go alone. `doubtful`: their
+    positions, which ascend. Only for calls in which no message must wait for another."""
+    found = {n: (await send(part(batch, [n])))[0] for n in doubtful}
+    others = [n for n in range(len(batch.messages)) if n not in found]
+    if others:
+        found.update(zip(others, await send(part(batch, others)), strict=True))
+    return [found[n] for n in range(len(batch.messages))]
+
+
 def part(batch: Batch, positions: list[int]) -> Batch:
     """The messages at these positions, which ascend."""
     return msgspec.structs.replace(batch, messages=batch.messages.at(positions))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pik.aws.deliveries import UNANSWERED, failed, missing, of_entry, one_by_one, part, refused
+from pik.aws.deliveries import UNANSWERED, apart, failed, missing, of_entry, one_by_one, refused
 from pik.aws.errors import call, is_code
 from pik.domain.errors import NoSuchTable, Refused, Unavailable
 from pik.planning.envelope import with_attributes
@@ -57,18 +57,10 @@ class KinesisSink:
         records = [_record(message) for message in batch.messages]
         large = [n for n, record in enumerate(records) if _size(record) > _RECORD_BYTES]
         if large and len(records) > 1:
-            return await self._apart(batch, large)
+            return await apart(batch, large, self.send)
         return await self._put(batch, records)
 
     async def close(self) -> None: ...
-
-    async def _apart(self, batch: Batch, large: list[int]) -> list[Delivery]:
-        """Records that the stream may refuse, and with them the whole call, go alone."""
-        small = sorted({*range(len(batch.messages))} - {*large})
-        found = dict(zip(large, await one_by_one(part(batch, large), self.send), strict=True))
-        if small:
-            found.update(zip(small, await self.send(part(batch, small)), strict=True))
-        return [found[n] for n in range(len(batch.messages))]
 
     async def _put(self, batch: Batch, records: list[PutRecordsRequestEntryTypeDef]) -> list[Delivery]:
         try:

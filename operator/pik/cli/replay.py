@@ -36,6 +36,7 @@ from pik.domain.instants import Instant
 @click.option("--to-queue", metavar="URL", help="Target: an SQS queue.")
 @click.option("--to-s3", metavar="s3://BUCKET/PREFIX", help="Target: a place in S3, in Parquet.")
 @click.option("--to-kinesis", metavar="NAME|ARN", help="Target: a Kinesis data stream.")
+@click.option("--to-event-bus", metavar="NAME|ARN", help="Target: an EventBridge event bus.")
 @click.option("--run", is_flag=True, help="Send it. Default: the plan is shown, and nothing is sent.")
 @click.option("--print", "printed", is_flag=True, help="Print the manifest and apply nothing.")
 @at_a_shelf
@@ -126,6 +127,11 @@ def _kinesis(stream: str) -> dict[str, Any]:
     return {"type": "Kinesis", "kinesis": {"streamARN" if _is_arn(stream) else "streamName": stream}}
 
 
+def _event_bus(bus: str) -> dict[str, Any]:
+    named = {"eventBusARN" if _is_arn(bus) else "eventBusName": bus}
+    return {"type": "EventBridge", "eventBridge": named}
+
+
 def _is_arn(text: str) -> bool:
     return text.startswith("arn:")
 
@@ -135,4 +141,5 @@ _TARGETS: dict[str, Callable[[str], dict[str, Any]]] = {
     "to_queue": lambda url: {"type": "SQS", "sqs": {"queueURL": url}},
     "to_s3": _s3,
     "to_kinesis": _kinesis,
+    "to_event_bus": _event_bus,
 }

@@ -15,6 +15,7 @@ from pik.api.targets import S3Format, TargetType
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
+from pik.aws.event_bridge_sink import EventBridgeSink
 from pik.aws.inventory import AwsInventory
 from pik.aws.kinesis_sink import KinesisSink
 from pik.aws.observing import AwsObserver
@@ -36,6 +37,7 @@ from pik.ports.system import Clock, Entropy, Offload
 from pik.sinks.http import HTTPSink
 
 if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_kinesis import KinesisClient
 
 
@@ -138,6 +140,14 @@ class AwsCloud:
                 return s3_sink(bucket, place.path.strip("/"), target.format or S3Format.PARQUET, self._cpu)
             case TargetType.KINESIS:
                 return KinesisSink(self._region(target.region).kinesis, self._io, target.address)
+            case TargetType.EVENT_BRIDGE:
+                return EventBridgeSink(
+                    self._region(target.region).events,
+                    self._io,
+                    target.address,
+                    source=target.source,
+                    detail_type=target.detail_type,
+                )
 
     def _region(self, name: str | None) -> _Region:
         if name not in self._regions:
@@ -168,6 +178,10 @@ class _Region:
         self.quick_s3 = clients.quick_s3(self.s3)
         self.quick_dynamodb = clients.quick_dynamodb(self.dynamodb)
         self.provisioner = AwsProvisioner(self.s3, self.dynamodb, io, clock)
+
+    @cached_property
+    def events(self) -> EventBridgeClient:
+        return self.clients.sender("events")
 
     @cached_property
     def kinesis(self) -> KinesisClient:

@@ -37,7 +37,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _PLAIN = "application/json"
-_KEY = "pikkey"
+_DELIVERY = ("pikkey", "pikreplay")
+"""Of a delivery, and not of the event."""
 _TEXTS = ("source", "type", "entityid", "time", "id", "pikstream", "pikrun", "pikattributes", "subject")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -105,7 +106,8 @@ def _event(
         del texts["pikstream"], texts["pikrun"]
         stored = texts.pop("pikattributes", None)
         for named in (texts, others):
-            named.pop(_KEY, None)  # of a delivery, and not of the event
+            for name in _DELIVERY:
+                named.pop(name, None)
     if content_type is not None and content_type != _PLAIN:
         texts["datacontenttype"] = content_type
     return assemble(

@@ -91,12 +91,21 @@ class InvalidExpression(PikError):
     """A SQL expression of a user is not one that pik allows; the text says which part and why."""
 
 
+class NotSupported(InvalidExpression):
+    """A SQL expression that pik allows, and that the chosen engine cannot compute exactly as the others
+    do."""
+
+
 class InvalidDefinition(PikError):
     """What an aggregate asks for cannot be computed, whatever the events are."""
 
 
 class UnreadableValue(PikError):
     """Events have a value that is not what an expression reads it as, or that it cannot compute exactly."""
+
+
+class QueryFailed(PikError):
+    """A query service could not answer a query, and would not the next time; the text says why."""
 
 
 class OutOfMemory(PikError):

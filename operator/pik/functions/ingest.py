@@ -22,7 +22,7 @@ from pik.execution.stream_task import StreamTask
 from pik.functions import streams
 from pik.functions.health import health, is_health_check
 from pik.functions.http import respond
-from pik.functions.messages import is_of_queue, take
+from pik.functions.messages import SourceTask, is_batch, take
 from pik.functions.streams import access_of
 from pik.functions.tasks import decode_task
 from pik.gateway.app import Gateway
@@ -35,12 +35,14 @@ _SETTINGS = CaptureSettings(linger=0.0)  # an instance has one request at a time
 
 
 class IngestTask(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a function takes, and where it goes. `lock`: of the bucket's objects, where it has Object Lock."""
+    """What a function takes, and where it goes. `lock`: of the bucket's objects, where it has Object Lock;
+    `sources`: how messages are taken, by the ARN of their queue or stream."""
 
     stream: StreamTask
     rules: IntakeRules = IntakeRules()
     writes: IndexWrites = IndexWrites.STATEMENTS
     lock: Lock | None = None
+    sources: dict[str, SourceTask] = {}
 
 
 class IngestFunction:
@@ -50,6 +52,7 @@ class IngestFunction:
 
     def __init__(self, task: IngestTask, access: AwsAccess, scratch: Path) -> None:
         self._runner = asyncio.Runner()
+        self._sources = task.sources
         self._stream = opened(task, access, scratch)
         capture = Capture(self._stream, _SETTINGS)
         claims = ReplayClaims(lambda stream_id: self._stream if stream_id == task.stream.stream_id else None)
@@ -59,11 +62,12 @@ class IngestFunction:
         self._path = "/v1/streams/{}/{}/events".format(*ours)
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """What a request is answered, or which messages of a queue come again. Raises `NotARequest`."""
+        """What a request is answered, or which messages of a batch come again. Raises `NotARequest` and
+        `BatchFailed`."""
         if is_health_check(event):
             return self._runner.run(health(self._stream))
-        if is_of_queue(event):
-            return self._runner.run(take(self._door, event))
+        if is_batch(event):
+            return self._runner.run(take(self._door, event, self._sources))
         return self._runner.run(respond(self.gateway, event, self._path))
 
 

@@ -67,7 +67,8 @@ def _name(path: Path) -> str:
     return sha256(path.pointer.encode()).hexdigest()[:16]
 
 
-_STAGED = _Staged()
+STAGED = _Staged()
+"""Where the table `candidates` has its payloads' values."""
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,19 @@ class AggregateQuery:
     def stage(self, table: str, relation: str, condition: str, keep: Sequence[str]) -> str:
         """Makes `table` of the rows of `relation` that meet `condition`, with what the expressions read, and
         the columns `keep`."""
-        named = {name for expression in self._expressions for name in expression.columns}
+        named = {name for expression in self.expressions for name in expression.columns}
         columns = list(dict.fromkeys(["event_id", "event_time", *sorted(named), *keep]))
         values, source = "", f"SELECT * FROM {relation} WHERE {condition}"
-        if self._paths:
-            pointers = f"[{', '.join(literal(path.pointer) for path in self._paths)}]"
+        if self.paths:
+            pointers = f"[{', '.join(literal(path.pointer) for path in self.paths)}]"
             texts = texts_of("data", pointers, "list_contains(types, 'DOUBLE')")
             source = (
                 f"SELECT *, {texts} AS texts"
                 f" FROM (SELECT *, json_type(data, {pointers}) AS types FROM {relation} WHERE {condition})"
             )
             values = "".join(
-                f", types[{n}] AS {_STAGED.type_of(path)}, texts[{n}] AS {_STAGED.text_of(path)}"
-                for n, path in enumerate(self._paths, start=1)
+                f", types[{n}] AS {STAGED.type_of(path)}, texts[{n}] AS {STAGED.text_of(path)}"
+                for n, path in enumerate(self.paths, start=1)
             )
         return f"CREATE TABLE {table} AS SELECT {', '.join(columns)}{values} FROM ({source})"
 
@@ -139,12 +140,12 @@ class AggregateQuery:
         """Makes `inputs` of `candidates`, which is gone then."""
         if self.where is None:
             return "ALTER TABLE candidates RENAME TO inputs"
-        condition = self.where.sql(_STAGED).text
+        condition = self.where.sql(STAGED).text
         return f"CREATE TABLE inputs AS SELECT * FROM candidates WHERE {condition}; DROP TABLE candidates"
 
     def problems_of_choice(self) -> str | None:
         """Which of `candidates` `where` cannot be asked of; None: it can of all."""
-        return None if self.where is None else _problems("candidates", self.where.problem(_STAGED))
+        return None if self.where is None else _problems("candidates", self.where.problem(STAGED))
 
     @cached_property
     def numbers(self) -> tuple[Reading, ...]:
@@ -158,19 +159,19 @@ class AggregateQuery:
 
     def places_needed(self) -> str:
         """The decimal places that each of `numbers` needs among `inputs`, as one row."""
-        needed = [f"coalesce(max({places(reading, _STAGED)}), 0)" for reading in self.numbers]
+        needed = [f"coalesce(max({places(reading, STAGED)}), 0)" for reading in self.numbers]
         return f"SELECT {', '.join(needed)} FROM inputs"
 
     def problems_of_results(self, scales: Scales) -> str | None:
         """Which of `inputs` groups and measures cannot be computed of; None: they can of all."""
-        found = [column.expression.problem(_STAGED, scales.__getitem__) for column in self.columns]
+        found = [column.expression.problem(STAGED, scales.__getitem__) for column in self.columns]
         several = [sql for sql in found if sql is not None]
         return _problems("inputs", f"coalesce({', '.join(several)})" if several else None)
 
     def place(self, scales: Scales) -> str:
         """Makes `placed` of `inputs` and `pieces`, a table of `buckets.Piece`; anew where it is there."""
         groups = "".join(
-            f", {column.expression.sql(_STAGED, scales.__getitem__).text} AS group_{n}"
+            f", {column.expression.sql(STAGED, scales.__getitem__).text} AS group_{n}"
             for n, column in enumerate(self.groups)
         )
         return (
@@ -186,26 +187,28 @@ class AggregateQuery:
             Sql(
                 f"group_{n}",
                 column.expression.type,
-                column.expression.sql(_STAGED, scales.__getitem__).scale,
+                column.expression.sql(STAGED, scales.__getitem__).scale,
             )
             for n, column in enumerate(self.groups)
         ]
-        return groups + [column.expression.sql(_STAGED, scales.__getitem__) for column in self.measures]
+        return groups + [column.expression.sql(STAGED, scales.__getitem__) for column in self.measures]
 
     def rows(self, scales: Scales) -> str:
         """The result: `bucket`, `column_<n>`; numbers as HUGEINT, counts as BIGINT."""
         keys = [BUCKET, *(f"group_{n}" for n in range(len(self.groups)))]
-        computed = [f"{sql.text} AS computed_{n}" for n, sql in enumerate(self.outputs(scales))]
+        outputs = self.outputs(scales)
+        computed = [f"{sql.text} AS computed_{n}" for n, sql in enumerate(outputs)]
+        columns = ", ".join([BUCKET, *computed])
+        return self.result(f"SELECT {columns} FROM placed GROUP BY {', '.join(keys)}", outputs)
+
+    def result(self, relation: str, outputs: Sequence[Sql]) -> str:
+        """The same of a relation that has them as `bucket`, `computed_<n>`: SQL for it, in no order."""
         selected = [
             f"{_bounded(f'computed_{n}', sql, is_count=column.is_count)} AS column_{n}"
-            for n, (column, sql) in enumerate(zip(self.columns, self.outputs(scales), strict=True))
+            for n, (column, sql) in enumerate(zip(self.columns, outputs, strict=True))
         ]
         order = [BUCKET, *(f"column_{n} NULLS FIRST" for n in range(len(self.groups)))]
-        return (
-            f"SELECT {', '.join([BUCKET, *selected])}"
-            f" FROM (SELECT {', '.join([BUCKET, *computed])} FROM placed GROUP BY {', '.join(keys)})"
-            f" ORDER BY {', '.join(order)}"
-        )
+        return f"SELECT {', '.join([BUCKET, *selected])} FROM ({relation}) ORDER BY {', '.join(order)}"
 
     def inputs(self, open_columns: Sequence[str]) -> str:
         """The events of `placed` in order of their ids: LISTED, the bucket, `group_<n>`, and the values of
@@ -215,13 +218,15 @@ class AggregateQuery:
         return f"SELECT {', '.join(LISTED)}, {BUCKET}{groups}{values} FROM placed ORDER BY event_id"
 
     @cached_property
-    def _expressions(self) -> list[Expression]:
+    def expressions(self) -> list[Expression]:
+        """All there are."""
         computed = [column.expression for column in self.columns]
         return computed if self.where is None else [self.where, *computed]
 
     @cached_property
-    def _paths(self) -> tuple[Path, ...]:
-        paths = {path.pointer: path for expression in self._expressions for path in expression.paths}
+    def paths(self) -> tuple[Path, ...]:
+        """All that they read, each once."""
+        paths = {path.pointer: path for expression in self.expressions for path in expression.paths}
         return tuple(paths.values())
 
 

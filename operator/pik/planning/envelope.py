@@ -8,6 +8,7 @@ The payload is spliced in as it is and never read, so that capture â†’ replay â†
 | `subject`, `entityid` | the entity id; as `entityid` where the producer gave a `subject` of its own      |
 | `pikrun`, `pikstream` | the replay marker                                                                |
 | `pikkey`              | the key by which repeats can be told, to targets that have no other place for it |
+| `pikreplay`           | namespace/name of the ReplayJob, to event buses                                  |
 | `pikattributes`       | JSON text of the producer's further attributes, where they cannot stand as such  |
 | all others            | the producer's further attributes                                                |
 """
@@ -29,7 +30,7 @@ _NAME = re.compile(r"[a-z0-9]+")
 _OURS = frozenset(
     {
         *("specversion", "id", "source", "type", "time", "data"),
-        *("entityid", "pikrun", "pikstream", "pikattributes", "pikkey"),
+        *("entityid", "pikrun", "pikstream", "pikattributes", "pikkey", "pikreplay"),
     }
 )
 

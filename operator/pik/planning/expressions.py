@@ -12,7 +12,6 @@ but a problem, with which nothing is computed: TRY_CAST says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -24,9 +23,10 @@ from sqlglot.tokenizer_core import Token, TokenType
 from pik.domain.errors import InvalidExpression
 from pik.planning.sql.grammar import Type, check_parts
 from pik.planning.sql.measures import MeasureSql
-from pik.planning.sql.payload import FromData, Path, Reading, Source, problem
+from pik.planning.sql.payload import FromData, Path, Reading, Source
 from pik.planning.sql.rows import RowSql
 from pik.planning.sql.values import Sql
+from pik.planning.sql.words import DUCKDB, ScaleOf, Words
 
 MAX_CONDITION = 4096  # characters
 MAX_EXPRESSION = 1024  # characters
@@ -37,9 +37,6 @@ _MAX_DEPTH = 48  # of operators within operators, chains of AND and OR counted o
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
 _PREFIXES = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE})
-
-ScaleOf = Callable[[Reading], int]
-"""The decimal places that a number of a payload gets, where the expression does not round it."""
 
 
 class Role(Enum):
@@ -53,8 +50,8 @@ class Role(Enum):
     def want(self) -> Type | None:
         return Type.BOOLEAN if self is Role.CONDITION else None
 
-    def maker(self, source: Source, scale_of: ScaleOf) -> RowSql:
-        return (MeasureSql if self is Role.MEASURE else RowSql)(source, scale_of)
+    def maker(self, source: Source, scale_of: ScaleOf, words: Words = DUCKDB) -> RowSql:
+        return (MeasureSql if self is Role.MEASURE else RowSql)(source, scale_of, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +66,17 @@ class Expression:
     paths: tuple[Path, ...]  # of `readings`, and those only looked at for IS NULL
     columns: tuple[str, ...]
 
-    def sql(self, source: Source, scale_of: ScaleOf | None = None) -> Sql:
+    def sql(self, source: Source, scale_of: ScaleOf | None = None, words: Words = DUCKDB) -> Sql:
         """The expression over a relation that has `columns` under their names and its payloads in `source`.
         It is right for rows in which `problem` finds none. `scale_of` must give what the rows' numbers need;
         without it they are looked at one by one, at `row_scale`."""
-        return self.role.maker(source, self._places(scale_of)).of(self.tree, self.role.want)
+        return self.role.maker(source, self.places(scale_of), words).of(self.tree, self.role.want)
 
-    def problem(self, source: Source, scale_of: ScaleOf | None = None) -> str | None:
+    def problem(self, source: Source, scale_of: ScaleOf | None = None, words: Words = DUCKDB) -> str | None:
         """SQL for why a row cannot be read as the expression reads it (VARCHAR, NULL where it can). None:
         each row can. It speaks of the payload's paths and types and never of its values."""
-        places = self._places(scale_of)
-        found = [sql for r in self.readings if (sql := problem(r, source, places(r)))]
+        places = self.places(scale_of)
+        found = [sql for r in self.readings if (sql := words.problem(r, source, places(r)))]
         return f"coalesce({', '.join(found)})" if found else None
 
     @property
@@ -88,7 +85,8 @@ class Expression:
         before the point, 9 leave room for a product."""
         return 9 if self.tree.find(exp.Mul, exp.Div) else 18
 
-    def _places(self, scale_of: ScaleOf | None) -> ScaleOf:
+    def places(self, scale_of: ScaleOf | None) -> ScaleOf:
+        """Those that each reading gets, by `scale_of` where the expression says nothing."""
         given = scale_of or (lambda _: self.row_scale)
         return lambda r: 0 if not r.kind.is_number else given(r) if r.places is None else r.places
 

@@ -24,12 +24,14 @@ class SinkTraits(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One call's messages in plan order, and where they stand in the run; the same place in every try."""
+    """One call's messages in plan order, and where they stand in the run; the same place in every try.
+    `replay`: namespace/name of the ReplayJob; empty where there is none."""
 
     run_id: str
     shard: int
     chunk: int
     messages: Messages
+    replay: str = ""
 
 
 class Disposition(StrEnum):

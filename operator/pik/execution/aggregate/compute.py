@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -12,8 +11,6 @@ import msgspec
 from pik.api.aggregate_version import KnownBy
 from pik.domain.errors import AlreadyExists, NoSuchObject, NotReproducible
 from pik.domain.instants import Instant
-from pik.domain.segments import SegmentEntry
-from pik.domain.windows import Window
 from pik.execution.aggregate.duckdb_engine import DuckDBEngine
 from pik.execution.aggregate.records import (
     Answer,
@@ -26,7 +23,7 @@ from pik.execution.aggregate.records import (
     rows_key,
 )
 from pik.execution.reading.snapshot import Snapshot, pinned_snapshot
-from pik.execution.stream import Deduplication, Stream
+from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
 
 JSON = "application/json"
@@ -56,9 +53,9 @@ class Engine(Protocol):
     """Computes one definition."""
 
     def answer(
-        self, stream: Stream, known: AsOf, files: Sequence[Path]
+        self, stream: Stream, known: AsOf, snapshot: Snapshot
     ) -> AbstractAsyncContextManager[Computed]:
-        """From the segments' files. Raises UnreadableValue, naming an event, and OutOfMemory."""
+        """From the snapshot's segments. Raises UnreadableValue, naming an event, and OutOfMemory."""
         ...
 
 
@@ -86,27 +83,11 @@ async def compute(
     _ = definition.zone  # that there is none is found out before anything is kept
     known = await resolve(stream, namespace, name, definition.hash, known_by, as_of)
     snapshot = await pinned_snapshot(stream, known.cut_instant)
-    files = await stream.files.fetch(segments_to_read(stream, definition, snapshot))
-    async with engine.answer(stream, known, files) as computed:
+    async with engine.answer(stream, known, snapshot) as computed:
         await _keep(stream, computed)
         record = computed.record
     await keep_as_of(stream, record.version, known)
     return Answer(record, known)
-
-
-def segments_to_read(stream: Stream, definition: Definition, snapshot: Snapshot) -> list[SegmentEntry]:
-    """Those that may decide what is in the window. Where reading decides which arrival is the event, that is
-    all: the first arrival of an event in the window may have another event time."""
-    if stream.deduplication is Deduplication.ON_READ:
-        return [entry for entry in snapshot.segments if entry.rows]
-    window = definition.span
-    return [entry for entry in snapshot.segments if _may_hold(window, entry)]
-
-
-def _may_hold(window: Window, entry: SegmentEntry) -> bool:
-    """Whether events of a segment may be in the window, by its manifest row."""
-    times = entry.event_time
-    return times is not None and times.first < window.end and times.last >= window.start
 
 
 async def _keep(stream: Stream, computed: Computed) -> None:

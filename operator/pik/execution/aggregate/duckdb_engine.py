@@ -13,9 +13,11 @@ import pyarrow as pa
 from pik.domain.errors import OutOfMemory
 from pik.execution.aggregate.listing import Listed, list_inputs
 from pik.execution.aggregate.records import AsOf, VersionRecord
+from pik.execution.aggregate.segments import segments_to_read
 from pik.execution.aggregate.selection import condition, exactly, place, select
 from pik.execution.aggregate.tables import from_parquet, result_rows, to_parquet
 from pik.execution.reading.relation import connect, open_arrivals, open_events
+from pik.execution.reading.snapshot import Snapshot
 from pik.execution.reading.threads import in_thread
 from pik.execution.stream import Stream
 from pik.planning.aggregate_sql import AggregateQuery, query_of
@@ -31,9 +33,10 @@ class DuckDBEngine:
         self._memory = memory
 
     @asynccontextmanager
-    async def answer(self, stream: Stream, known: AsOf, files: Sequence[Path]) -> AsyncIterator[DuckDBAnswer]:
+    async def answer(self, stream: Stream, known: AsOf, snapshot: Snapshot) -> AsyncIterator[DuckDBAnswer]:
         """What it comes to, as long as the connection is open. Raises UnreadableValue, naming an event, and
         OutOfMemory."""
+        files = await stream.files.fetch(segments_to_read(stream, self._query.definition, snapshot))
         try:
             with closing(connect(self._memory)) as con, TemporaryDirectory(prefix="pik-") as folder:
                 yield await in_thread(
@@ -80,10 +83,10 @@ def _answer(
         listed = list_inputs(con, query, scales, open_columns, segments, folder)
     with exactly("measures"):
         rows = result_rows(con, query, scales)
-    return DuckDBAnswer(_record(query.definition, listed, rows.num_rows), rows, listed.parts)
+    return DuckDBAnswer(record_of(query.definition, listed, rows.num_rows), rows, listed.parts)
 
 
-def _record(definition: Definition, listed: Listed, rows: int) -> VersionRecord:
+def record_of(definition: Definition, listed: Listed, rows: int) -> VersionRecord:
     return VersionRecord(
         version=version_of(definition.hash, listed.hash),
         definition_hash=definition.hash,

@@ -14,7 +14,7 @@ from pik.execution.aggregate.records import AsOf
 from pik.planning.aggregate_sql import LISTED, AggregateQuery, Scales, received_by, within
 from pik.planning.buckets import HOUR, Piece, pieces, slot_length, starts
 from pik.planning.definitions import Definition
-from pik.planning.sql.payload import Reading
+from pik.planning.sql.payload import DIGITS, Reading
 
 
 def condition(query: AggregateQuery, as_of: AsOf) -> str:
@@ -32,7 +32,7 @@ def select(
     Raises UnreadableValue, which names a problem, an event, and how many have it.
     """
     con.execute(query.stage("candidates", "events", wanted, [*LISTED, *open_columns]))
-    _refuse(con, "where", query.problems_of_choice())
+    refuse(con, "where", query.problems_of_choice())
     with exactly("where"):
         con.execute(query.choose())
 
@@ -42,23 +42,32 @@ def place(con: duckdb.DuckDBPyConnection, query: AggregateQuery) -> Scales:
     scales: dict[Reading, int] = {}
     if query.numbers:
         (needed,) = con.execute(query.places_needed()).fetchall()
-        scales = dict(zip(query.numbers, needed, strict=True))
-    _refuse(con, "groupBy and measures", query.problems_of_results(scales))
+        scales = scales_of(query, needed)
+    refuse(con, "groupBy and measures", query.problems_of_results(scales))
     slots = [slot for (slot,) in con.execute(query.slots()).fetchall()]
-    con.register("made", _pieces(query.definition, slots))
+    con.register("made", _as_table(pieces_of(query.definition, slots)))
     con.execute("CREATE OR REPLACE TABLE pieces AS SELECT * FROM made")
     con.unregister("made")
     con.execute(query.place(scales))
     return scales
 
 
-def _pieces(definition: Definition, slots: Sequence[int]) -> pa.Table:
-    """Which bucket the instants of these slots are in."""
+def scales_of(query: AggregateQuery, needed: Sequence[int]) -> dict[Reading, int]:
+    """The decimal places of `query.numbers`. Where one needs more than a number can have, it is found out
+    what is wrong with it when it is read."""
+    return {reading: min(places, DIGITS) for reading, places in zip(query.numbers, needed, strict=True)}
+
+
+def pieces_of(definition: Definition, slots: Sequence[int]) -> list[Piece]:
+    """Which bucket the instants of these slots are in, in their order."""
     if definition.bucket is TimeBucket.WINDOW:
         begins = [definition.span.start.micros]
     else:
         begins = starts(definition.bucket, definition.zone, {slot // HOUR * HOUR for slot in slots})
-    found = list(pieces(begins, slots, slot_length(definition.bucket)))
+    return list(pieces(begins, slots, slot_length(definition.bucket)))
+
+
+def _as_table(found: Sequence[Piece]) -> pa.Table:
     columns = zip(*found, strict=True) if found else [()] * len(Piece._fields)
     return pa.table([pa.array(column, pa.int64()) for column in columns], names=list(Piece._fields))
 
@@ -78,7 +87,9 @@ def exactly(what: str) -> Iterator[None]:
         ) from error
 
 
-def _refuse(con: duckdb.DuckDBPyConnection, what: str, problems: str | None) -> None:
+def refuse(con: duckdb.DuckDBPyConnection, what: str, problems: str | None) -> None:
+    """Raises UnreadableValue for the first of the `problems`: SQL for what, in how many events, and in which
+    one. None: there are none."""
     if problems is None:
         return
     found = con.execute(problems).fetchone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import duckdb
@@ -19,9 +20,16 @@ TIME = pa.timestamp("us", tz="UTC")
 def result_rows(con: duckdb.DuckDBPyConnection, query: AggregateQuery, scales: Scales) -> pa.Table:
     """The result of the table `placed`: `bucket`, groups and measures under their names. Numbers are
     DECIMAL(38, scale), counts INT64; sorted by bucket and groups, NULL first."""
-    found = con.sql(query.rows(scales)).to_arrow_table()
+    return finished_rows(con, query, query.rows(scales), query.outputs(scales))
+
+
+def finished_rows(
+    con: duckdb.DuckDBPyConnection, query: AggregateQuery, result: str, outputs: Sequence[Sql]
+) -> pa.Table:
+    """The same of what `AggregateQuery.result` made of these outputs."""
+    found = con.sql(result).to_arrow_table()
     columns = {BUCKET: found[BUCKET].cast(TIME)}
-    for n, (column, sql) in enumerate(zip(query.columns, query.outputs(scales), strict=True)):
+    for n, (column, sql) in enumerate(zip(query.columns, outputs, strict=True)):
         columns[column.name] = typed(found[f"column_{n}"], sql, is_count=column.is_count)
     return pa.table(columns)
 

@@ -50,8 +50,11 @@ class Courier:
         clock: Clock,
         entropy: Entropy,
         settings: ShardSettings,
+        replay: str,
     ) -> None:
+        """`replay`: as in `Batch`."""
         self._plan = plan
+        self._replay = replay
         self._shard = shard
         self._sink = sink
         self._dead_letter = dead_letter
@@ -157,7 +160,9 @@ class Courier:
             if paced:
                 await self._lease.sleep(self._pacer.take(len(pending)))
             await self._lease.keep()
-            deliveries = await sink.send(Batch(self._plan.run_id, self._shard, chunk, messages.at(pending)))
+            deliveries = await sink.send(
+                Batch(self._plan.run_id, self._shard, chunk, messages.at(pending), self._replay)
+            )
             later = fates.settle(pending, deliveries, attempt + hidden - 1)
             if not later:
                 return

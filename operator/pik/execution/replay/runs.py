@@ -50,13 +50,18 @@ async def read_plan(stream: Stream, run_id: str, plan_hash: str) -> ReplayPlan |
 
 async def planned(stream: Stream, run_id: str) -> ReplayPlan:
     """The plan that the run's record names. Raises `Incomplete` where there is no record or no plan."""
+    return (await begun(stream, run_id))[1]
+
+
+async def begun(stream: Stream, run_id: str) -> tuple[RunRecord, ReplayPlan]:
+    """The run's record, and the plan that it names. Raises as `planned`."""
     record = await read_record(stream, run_id)
     if record is None:
         raise Incomplete(f"there is no record of run {run_id}")
     plan = await read_plan(stream, run_id, record.plan_hash)
     if plan is None:
         raise Incomplete(f"the plan {record.plan_hash} of run {run_id} is gone")
-    return plan
+    return record, plan
 
 
 async def begin_run(

@@ -24,7 +24,7 @@ from pik.execution.replay.courier import Courier, Delivered
 from pik.execution.replay.lease import Lease
 from pik.execution.replay.once import PATIENCE, create_once
 from pik.execution.replay.runs import (
-    planned,
+    begun,
     read_end,
     read_record,
     read_shard_end,
@@ -45,6 +45,7 @@ from pik.planning.replay.records import (
     EndState,
     Intent,
     Repeats,
+    RunRecord,
     encode_outcome,
 )
 
@@ -63,19 +64,27 @@ async def run_shard(stream: Stream, run_id: str, shard: int, tools: Tools) -> En
         return done
     if (ended := await read_shard_end(stream, run_id, shard)) is not None:
         return ended
-    plan = await planned(stream, run_id)
+    record, plan = await begun(stream, run_id)
     holder = tools.lease_holder or tools.holder
     lease = Lease(stream, f"{run_id}/{shard:04d}", holder, tools.settings.lease_seconds)
     await lease.take()
     try:
-        return await _Shard(stream, plan, shard, tools, lease).work()
+        return await _Shard(stream, record, plan, shard, tools, lease).work()
     finally:
         with suppress(PikError):  # it expires by itself
             await lease.release()
 
 
 class _Shard:
-    def __init__(self, stream: Stream, plan: ReplayPlan, shard: int, tools: Tools, lease: Lease) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        record: RunRecord,
+        plan: ReplayPlan,
+        shard: int,
+        tools: Tools,
+        lease: Lease,
+    ) -> None:
         self._stream = stream
         self._plan = plan
         self._shard = shard
@@ -94,6 +103,7 @@ class _Shard:
             clock=stream.clock,
             entropy=stream.entropy,
             settings=tools.settings,
+            replay=f"{record.namespace}/{record.name}",
         )
 
     async def work(self) -> End | None:

@@ -45,6 +45,15 @@ def _to_kinesis(target: Target, realm: Realm) -> list[Statement]:
     return [Statement("Put", ("kinesis:PutRecords",), (stream,))]
 
 
+def _to_bus(target: Target, realm: Realm) -> list[Statement]:
+    if target.eventBridge is None:
+        return []
+    bus = target.eventBridge.eventBusARN or realm.arn(
+        "events", f"event-bus/{target.eventBridge.eventBusName}"
+    )
+    return [Statement("Put", ("events:PutEvents",), (bus,))]
+
+
 def _nothing(target: Target, realm: Realm) -> list[Statement]:  # noqa: ARG001 - one of several
     """HTTP is none of AWS's."""
     return []
@@ -55,6 +64,7 @@ SENDING: dict[TargetType, Callable[[Target, Realm], list[Statement]]] = {  # a t
     TargetType.HTTP: _nothing,
     TargetType.S3: _to_s3,
     TargetType.KINESIS: _to_kinesis,
+    TargetType.EVENT_BRIDGE: _to_bus,
 }
 
 

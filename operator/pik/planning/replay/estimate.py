@@ -29,6 +29,8 @@ _SQS_FIFO = Decimal("0.50") / 1_000_000
 _S3_PUT = Decimal("0.005") / 1_000
 _KINESIS_UNIT = Decimal("0.014") / 1_000_000  # of a provisioned stream
 _KINESIS_UNIT_BYTES = 25_600  # of a record; more is billed as more units
+_EVENT_BRIDGE_UNIT = Decimal("1.00") / 1_000_000
+_EVENT_BRIDGE_UNIT_BYTES = 65_536
 _SQS_BILLED_BYTES = 65_536  # of a request's payload; more is billed as more requests
 _SQS_BATCH = 10
 _ENVELOPE_BYTES = 500  # what a CloudEvent adds to its payload, about
@@ -91,6 +93,8 @@ def estimated_requests(measure: Measure, target: TargetAddress, shards: int) -> 
         return Requests(max(_ceil(measure.matched, _SQS_BATCH), _ceil(size, _SQS_BILLED_BYTES)), bookkeeping)
     if target.type is TargetType.KINESIS:
         return Requests(measure.matched * _ceil(_mean(measure), _KINESIS_UNIT_BYTES), bookkeeping)
+    if target.type is TargetType.EVENT_BRIDGE:
+        return Requests(measure.matched * _ceil(_mean(measure), _EVENT_BRIDGE_UNIT_BYTES), bookkeeping)
     return Requests(chunks if target.type is TargetType.S3 else 0, bookkeeping)
 
 
@@ -101,6 +105,7 @@ def estimated_cost(requests: Requests, target: TargetAddress) -> str:
         TargetType.SQS: _SQS_FIFO if target.is_fifo else _SQS_STANDARD,
         TargetType.S3: _S3_PUT,
         TargetType.KINESIS: _KINESIS_UNIT,
+        TargetType.EVENT_BRIDGE: _EVENT_BRIDGE_UNIT,
     }
     cost = requests.bookkeeping * _S3_PUT + requests.target * each.get(target.type, Decimal(0))
     return f"{cost.quantize(Decimal('0.0001'), ROUND_UP)}"

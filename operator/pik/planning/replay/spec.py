@@ -28,6 +28,8 @@ class TargetAddress(msgspec.Struct, frozen=True):
     address: str
     format: S3Format | None = None  # of S3
     secret: str | None = None  # name of the Secret, in the job's namespace, that an endpoint is shown
+    source: str | None = None  # of an event bus: what its rules see; None: each event's own
+    detail_type: str | None = None  # the same
 
     @property
     def place(self) -> str:
@@ -88,8 +90,9 @@ class ReplaySpec(msgspec.Struct, frozen=True):
         """JSON values, for hashing. A field that came later is left out where it is absent: what was hashed
         before has the same hash."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        if self.target.secret is None:
-            del values["target"]["secret"]
+        for field in ("secret", "source", "detail_type"):
+            if values["target"][field] is None:
+                del values["target"][field]
         if not self.transform:
             del values["transform"]
         return values
@@ -131,6 +134,8 @@ def order_caveat(spec: ReplaySpec) -> str | None:
     """What a status says where a target keeps less order than a reader of the spec would expect."""
     if spec.target.type is TargetType.SQS and not spec.target.is_fifo:
         return "a standard queue keeps no order: events are sent in order and may be received in another"
+    if spec.target.type is TargetType.EVENT_BRIDGE:
+        return "an event bus keeps no order: events are sent in order and may be received in another"
     if spec.target.is_fifo and spec.order is not Order.ENTITY_TIME:
         return f"a FIFO queue keeps each entity's order; {spec.order} across entities is that of sending only"
     if spec.target.type is TargetType.KINESIS and spec.order is not Order.ENTITY_TIME:
@@ -150,6 +155,14 @@ def target_address(target: Target) -> TargetAddress:
         return TargetAddress(TargetType.S3, place, target.s3.format)
     if target.type is TargetType.KINESIS and target.kinesis is not None:
         return TargetAddress(TargetType.KINESIS, target.kinesis.streamARN or target.kinesis.streamName or "")
+    if target.type is TargetType.EVENT_BRIDGE and target.eventBridge is not None:
+        bus = target.eventBridge
+        return TargetAddress(
+            TargetType.EVENT_BRIDGE,
+            bus.eventBusARN or bus.eventBusName or "",
+            source=bus.source,
+            detail_type=bus.detailType,
+        )
     raise ValueError(f"a target of type {target.type} without its member")
 
 

@@ -97,7 +97,14 @@ _END = " 0"
 _END_AS_STRING = ' "0"'
 
 # a JSON number, and what CSV files write for one
-_HOLDS_NUMBER = " *[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)? *"
+HOLDS_NUMBER = " *[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)? *"
+
+# Of a number with an exponent: the digits after its point, the zeros before it where none but zeros follow,
+# the exponent, and whether it is nothing but zeros.
+FRACTION = "[.]([0-9]+)"
+ZEROS_BEFORE = "^[^.eE]*?(0*)(?:[.]0*)?[eE]"
+EXPONENT = "[eE][+]?(-?[0-9]+)"
+NOTHING = "^[^1-9]*[eE]"
 
 
 def texts_of(data: str, pointers: str, has_double: str) -> str:
@@ -162,11 +169,11 @@ def problem(reading: Reading, source: Source, scale: int) -> str | None:
     if reading.kind.is_number:
         if reading.digits - scale >= _WHOLE_DIGITS:
             cases.append(f"WHEN {_is_whole(reading, source)} THEN NULL")
-        cases.append(f"WHEN NOT {_fits(reading, text, scale)} THEN {literal(_too_long(reading, scale))}")
+        cases.append(f"WHEN NOT {_fits(reading, text, scale)} THEN {literal(too_long(reading, scale))}")
     if reading.kind is Kind.ANY_TEXT:
         number = f"{found} IN {_NUMBER_TYPES}"
         fits = _fits(reading, text, TEXT_PLACES)
-        cases.append(f"WHEN {number} AND NOT {fits} THEN {literal(_too_long(reading, TEXT_PLACES))}")
+        cases.append(f"WHEN {number} AND NOT {fits} THEN {literal(too_long(reading, TEXT_PLACES))}")
     return f"(CASE {' '.join(cases)} END)"
 
 
@@ -186,7 +193,7 @@ def _has_type(reading: Reading, source: Source) -> str:
         case Kind.NUMBER:
             return f"({found} IN {_NUMBER_TYPES})"
         case Kind.CAST_NUMBER | Kind.TRY_NUMBER:
-            holds = f"{found} = 'VARCHAR' AND regexp_full_match({text}, '{_HOLDS_NUMBER}')"
+            holds = f"{found} = 'VARCHAR' AND regexp_full_match({text}, '{HOLDS_NUMBER}')"
             return f"({found} IN {_NUMBER_TYPES} OR {holds})"
         case Kind.TEXT:
             return f"({found} = 'VARCHAR')"
@@ -206,7 +213,7 @@ def _fits(reading: Reading, text: str, scale: int) -> str:
     return f"({within})" if reading.places is not None else f"({within} AND {_places(text)} <= {scale})"
 
 
-def _too_long(reading: Reading, scale: int) -> str:
+def too_long(reading: Reading, scale: int) -> str:
     shorter = f"; round({reading.path.text}, 6) takes fewer" if reading.places is None else ""
     return (
         f"{reading.path.text} has more digits than can be computed with exactly: "
@@ -226,12 +233,14 @@ def _unscaled(text: str, digits: int, scale: int) -> str:
 
 
 def _places(text: str) -> str:
-    fraction = f"length(rtrim(regexp_extract({text}, '[.]([0-9]+)', 1), '0'))"
-    exponent = f"coalesce(TRY_CAST(regexp_extract({text}, '[eE][+]?(-?[0-9]+)', 1) AS BIGINT), 0)"
+    fraction = f"length(rtrim(regexp_extract({text}, '{FRACTION}', 1), '0'))"
+    zeros = f"length(regexp_extract({text}, '{ZEROS_BEFORE}', 1))"
+    exponent = f"coalesce(TRY_CAST(regexp_extract({text}, '{EXPONENT}', 1) AS BIGINT), 0)"
     after_point = f"length(rtrim({text}, ' 0')) - strpos({text}, '.')"
     return (
         f"(CASE WHEN contains({text}, 'e') OR contains({text}, 'E')"
-        f" THEN greatest({fraction} - {exponent}, 0)"
+        f" THEN CASE WHEN regexp_matches({text}, '{NOTHING}') THEN 0"
+        f" ELSE greatest({fraction} - {zeros} - {exponent}, 0) END"
         f" WHEN contains({text}, '.') THEN {after_point} ELSE 0 END)"
     )
 

@@ -6,7 +6,7 @@ pointers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sqlglot import exp
 
@@ -29,19 +29,9 @@ from pik.planning.sql.grammar import (
     type_of,
     whole_literal,
 )
-from pik.planning.sql.payload import DIGITS, Kind, Path, Reading, Source, is_present, literal, value
-from pik.planning.sql.values import (
-    Sql,
-    condition,
-    instant_literal,
-    listed,
-    null,
-    number_literal,
-    quotient,
-    rescaled,
-    rounded,
-    whole,
-)
+from pik.planning.sql.payload import DIGITS, Kind, Path, Reading, Source, is_present
+from pik.planning.sql.values import Sql, condition, instant_literal, listed
+from pik.planning.sql.words import DUCKDB, ScaleOf, Words
 
 _INTEGERS = (exp.DType.INT, exp.DType.BIGINT)
 _LONGEST = 200_000  # characters of SQL that one expression may become
@@ -49,10 +39,12 @@ _ROUND_PLACES = 18
 
 
 class RowSql:
-    """SQL of expressions over one event. `scale_of`: the decimal places that a payload's numbers get.
-    `readings`, `paths` and `columns` fill with what the expressions read of an event, in order."""
+    """SQL of expressions over one event. `scale_of`: the decimal places that a payload's numbers get;
+    `words`: of the engine. `readings`, `paths` and `columns` fill with what the expressions read of an
+    event, in order."""
 
-    def __init__(self, source: Source, scale_of: Callable[[Reading], int]) -> None:
+    def __init__(self, source: Source, scale_of: ScaleOf, words: Words = DUCKDB) -> None:
+        self.words = words
         self._source = source
         self._scale_of = scale_of
         self.readings: dict[Reading, None] = {}
@@ -65,7 +57,7 @@ class RowSql:
         node = node.unnest()
         found = type_of(node)
         if found is Type.TEXT and want is Type.INSTANT and isinstance(node, exp.Literal):
-            return instant_literal(node)
+            return Sql(self.words.instant(instant_literal(node)), Type.INSTANT)
         if want is not None and found not in (want, Type.PAYLOAD, Type.NULL):
             raise refuse(node, f"is {found}, and {want} is needed here")
         made = self._made(node, want)
@@ -80,9 +72,9 @@ class RowSql:
         if isinstance(node, REFERENCES):
             return self._named(node, want)
         if kind is exp.Literal:
-            return Sql(literal(node.name), Type.TEXT) if node.is_string else number_literal(node)
+            return self._literal(node)
         if kind is exp.Null:
-            return null(node, want)
+            return self.words.null(node, want)
         if kind is exp.Boolean:
             return Sql("true" if node.this else "false", Type.BOOLEAN)
         if kind in COMPARISONS:
@@ -98,7 +90,7 @@ class RowSql:
             return self._range(node)
         if kind in CHOICES:
             parts, type_ = self._alike(operands(node), node, want)
-            return Sql(f"{CHOICES[kind]}({listed(parts)})", type_, parts[0].scale)
+            return Sql(self.words.choice(CHOICES[kind], parts), type_, parts[0].scale)
         if kind in (exp.Case, exp.If):
             return self._case(node, want)
         if isinstance(node, exp.Cast):  # and TryCast
@@ -109,6 +101,11 @@ class RowSql:
 
     def _aggregate(self, node: exp.Expr) -> Sql:
         raise refuse(node, "an aggregate is not allowed here, where each event is looked at by itself")
+
+    def _literal(self, node: exp.Expr) -> Sql:
+        if node.is_string:
+            return Sql(self.words.literal(node.name), Type.TEXT)
+        return self.words.number_literal(node)
 
     def _reference(self, node: exp.Expr) -> str | Path:
         named = reference(node)
@@ -138,7 +135,7 @@ class RowSql:
     def _read(self, reading: Reading, type_: Type) -> Sql:
         self.readings[reading] = None
         scale = self._scale_of(reading) if reading.kind.is_number else 0
-        return Sql(value(reading, self._source, scale), type_, scale)
+        return Sql(self.words.value(reading, self._source, scale), type_, scale)
 
     def _alike(self, nodes: Sequence[exp.Expr], whole: exp.Expr, want: Type | None) -> tuple[list[Sql], Type]:
         """Several expressions as one type and scale."""
@@ -148,7 +145,7 @@ class RowSql:
         else:
             parts = [self.of(node, type_) for node in nodes]
         scale = max(part.scale for part in parts)
-        return [rescaled(part, scale) for part in parts], parts[0].type
+        return [self.words.rescaled(part, scale) for part in parts], parts[0].type
 
     def _comparison(self, node: exp.Expr, operator: str) -> Sql:
         sides = [node.this, node.expression]
@@ -164,8 +161,7 @@ class RowSql:
     def _is(self, node: exp.Expr) -> Sql:
         inner, against = node.this.unnest(), node.expression
         if isinstance(against, exp.Boolean):
-            text = self.of(inner, Type.BOOLEAN).text
-            return condition(f"{text} IS {'TRUE' if against.this else 'FALSE'}")
+            return self.words.truth(self.of(inner, Type.BOOLEAN).text, expected=bool(against.this))
         if not isinstance(against, exp.Null):
             raise refuse(node, "write IS [NOT] NULL, IS [NOT] TRUE or IS [NOT] FALSE")
         if type_of(inner) is Type.NULL:
@@ -218,11 +214,10 @@ class RowSql:
     def _arithmetic(self, node: exp.Expr) -> Sql:
         kind = type(node)
         if kind is exp.Length:
-            return Sql(f"CAST(length({self.of(node.this, Type.TEXT).text}) AS HUGEINT)", Type.NUMBER)
+            return Sql(self.words.length(self.of(node.this, Type.TEXT).text), Type.NUMBER)
         if kind is exp.Sub and Type.INSTANT in (type_of(node.this), type_of(node.expression)):
             later, earlier = (self.of(side, Type.INSTANT).text for side in (node.this, node.expression))
-            micros = f"CAST(epoch_us({later}) - epoch_us({earlier}) AS HUGEINT)"
-            return Sql(f"({micros})", Type.NUMBER, 6)  # seconds
+            return self.words.seconds(later, earlier)
         if kind is exp.Round:
             return self._round(node)
         left = self.of(node.this, Type.NUMBER)
@@ -231,14 +226,14 @@ class RowSql:
         if kind is exp.Abs:
             return Sql(f"abs({left.text})", Type.NUMBER, left.scale)
         if kind in (exp.Floor, exp.Ceil):
-            return whole(left, up=kind is exp.Ceil)
+            return self.words.whole(left, up=kind is exp.Ceil)
         right = self.of(node.expression, Type.NUMBER)
         if kind is exp.Mul:
             return Sql(f"({left.text} * {right.text})", Type.NUMBER, left.scale + right.scale)
         if kind is exp.Div:
-            return quotient(left, right)
+            return self.words.quotient(node, left, right)
         scale = max(left.scale, right.scale)
-        left, right = rescaled(left, scale), rescaled(right, scale)
+        left, right = self.words.rescaled(left, scale), self.words.rescaled(right, scale)
         if kind is exp.Mod:
             return Sql(f"({left.text} % nullif({right.text}, 0))", Type.NUMBER, scale)
         return Sql(f"({left.text} {'+' if kind is exp.Add else '-'} {right.text})", Type.NUMBER, scale)
@@ -250,7 +245,7 @@ class RowSql:
             raise refuse(node, f"round(x, n) takes a number n from 0 to {_ROUND_PLACES}")
         if isinstance(inner, REFERENCES) and isinstance(path := self._reference(inner), Path):
             return self._read(Reading(path, Kind.NUMBER, scale), Type.NUMBER)
-        return rounded(self.of(inner, Type.NUMBER), scale)
+        return self.words.rounded(self.of(inner, Type.NUMBER), scale)
 
     def _text(self, node: exp.Expr) -> Sql:
         kind = type(node)
@@ -258,18 +253,18 @@ class RowSql:
         if kind is exp.Trim and node.expression is not None:
             raise refuse(node, "trim() takes one text")
         if kind in TEXT_FUNCTIONS:
-            return Sql(f"{TEXT_FUNCTIONS[kind]}({first})", Type.TEXT)
+            return Sql(self.words.changed(node, TEXT_FUNCTIONS[kind], first), Type.TEXT)
         if kind is exp.Substring:
             ends = [end for name in ("start", "length") if (end := node.args.get(name)) is not None]
-            places = [rounded(self.of(end, Type.NUMBER), 0).text for end in ends]
-            return Sql(f"substr({first}, {', '.join(f'CAST({p} AS BIGINT)' for p in places)})", Type.TEXT)
+            places = [self.of(end, Type.NUMBER) for end in ends]
+            return Sql(self.words.substring(node, first, places), Type.TEXT)
         second = self.of(node.expression, Type.TEXT).text
         if kind is exp.DPipe:
             return Sql(f"({first} || {second})", Type.TEXT)
         if kind in TEXT_TESTS:
-            return condition(f"{TEXT_TESTS[kind]}({first}, {second})")
+            return self.words.tested(TEXT_TESTS[kind], first, second)
         operator = f"{'NOT ' if node.args.get('negate') else ''}{LIKES[kind]}"
-        return condition(f"{first} {operator} {second}")
+        return self.words.like(node, operator, first, second)
 
 
 def _precision(node: exp.Expr, target: exp.Expr) -> tuple[int, int]:

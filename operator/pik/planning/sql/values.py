@@ -3,7 +3,7 @@ rounded unasked and no order of additions matters (law 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from sqlglot import exp
@@ -18,8 +18,7 @@ more; the last one is rounded half away from zero."""
 
 
 class Sql(msgspec.Struct, frozen=True):
-    """SQL of a type. NUMBER: HUGEINT, 10^scale times the number. TEXT, BOOLEAN and INSTANT: VARCHAR, BOOLEAN
-    and TIMESTAMPTZ."""
+    """SQL of a type (`Words.names` has the engine's names). NUMBER: an integer, 10^scale times the number."""
 
     text: str
     type: Type
@@ -35,12 +34,6 @@ def quotient(left: Sql, right: Sql) -> Sql:
     rest = f"((abs({n}) % abs({d})) * {2 * power}::HUGEINT + abs({d})) // (abs({d}) * 2)"
     size = f"((abs({n}) // abs({d})) * {power}::HUGEINT + {rest})"
     return Sql(f"(CASE WHEN ({n} < 0) = ({d} < 0) THEN {size} ELSE -{size} END)", Type.NUMBER, scale)
-
-
-def rescaled(number: Sql, scale: int) -> Sql:
-    if number.type is not Type.NUMBER or number.scale == scale:
-        return number
-    return Sql(f"({number.text} * {10 ** (scale - number.scale)}::HUGEINT)", Type.NUMBER, scale)
 
 
 def rounded(number: Sql, scale: int) -> Sql:
@@ -60,7 +53,8 @@ def whole(number: Sql, *, up: bool) -> Sql:
     return Sql(f"({n} // {unit} {step[0]} CASE WHEN {n} % {unit} {beyond} 0 THEN 1 ELSE 0 END)", Type.NUMBER)
 
 
-def number_literal(node: exp.Expr) -> Sql:
+def number_literal(node: exp.Expr, integer: Callable[[int], str]) -> Sql:
+    """`integer`: writes one as a NUMBER."""
     mantissa, _, exponent = node.name.lower().partition("e")
     before, _, after = mantissa.partition(".")
     digits, places = (before + after).lstrip("0"), len(after) - int(exponent or 0)
@@ -69,31 +63,25 @@ def number_literal(node: exp.Expr) -> Sql:
     scale = max(places, 0) if digits else 0
     if max(len(digits) - places, 0) + scale > DIGITS:
         raise refuse(node, f"a number has at most {DIGITS} digits")
-    return Sql(f"{int(digits or 0) * 10 ** max(-places, 0)}::HUGEINT", Type.NUMBER, scale)
+    return Sql(integer(int(digits or 0) * 10 ** max(-places, 0)), Type.NUMBER, scale)
 
 
-def instant_literal(node: exp.Expr) -> Sql:
+def instant_literal(node: exp.Expr) -> int:
+    """Microseconds since the epoch."""
     try:
         instant = parse_instant(node.name)
     except InvalidInstant as error:
         raise refuse(node, str(error)) from error
     if instant.rest:
         raise refuse(node, "an instant has at most 6 digits of a second")
-    return Sql(f"make_timestamptz({instant.micros})", Type.INSTANT)
+    return instant.micros
 
 
-_SQL_TYPES = {
-    Type.NUMBER: "HUGEINT",
-    Type.TEXT: "VARCHAR",
-    Type.BOOLEAN: "BOOLEAN",
-    Type.INSTANT: "TIMESTAMPTZ",
-}
-
-
-def null(node: exp.Expr, want: Type | None) -> Sql:
-    if want not in _SQL_TYPES:
+def null(node: exp.Expr, want: Type | None, names: Mapping[Type, str]) -> Sql:
+    """`names`: of the types."""
+    if want is None or want not in names:
         raise refuse(node, "there is nothing here that says which type it has")
-    return Sql(f"CAST(NULL AS {_SQL_TYPES[want]})", want)
+    return Sql(f"CAST(NULL AS {names[want]})", want)
 
 
 def condition(text: str) -> Sql:

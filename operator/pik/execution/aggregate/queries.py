@@ -1,0 +1,181 @@
+"""Queries of a service that outlast a process: each is on record before it is waited for, so that whoever
+goes on with an aggregate finds it again and starts no second one.
+
+Under `aggregates/queries/<hash of what is asked>/`: `<round>-<step>-<try>.json`, a query; `summary.json`,
+what the queries of an answer came to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from pik.domain.errors import (
+    AlreadyExists,
+    Denied,
+    Incomplete,
+    NoSuchObject,
+    PikError,
+    QueryFailed,
+    Refused,
+    Unavailable,
+    UnreadableValue,
+)
+from pik.execution.aggregate.records import AsOf
+from pik.execution.documents import document
+from pik.execution.stream import Stream
+from pik.ports.queries import QueryService, QueryState, QueryStatus
+
+_FIRST_LOOK = 0.2  # seconds until a query is looked at; half as much again each time
+_LONGEST_LOOK = 5.0
+_SHOWN = 500  # characters of a service's words
+_TOO_LARGE = ("NUMERIC_VALUE_OUT_OF_RANGE", "Decimal overflow", "Overflow in", "INVALID_CAST_ARGUMENT")
+_DENIED = ("AccessDenied", "Access denied", "Insufficient permissions", "not authorized")
+
+
+class QueryRecord(msgspec.Struct, frozen=True):
+    """`<round>-<step>-<try>.json`"""
+
+    query_id: str
+    sql_sha256: str
+
+
+class QuerySummary(msgspec.Struct, frozen=True):
+    """`summary.json`: of the queries that an answer came from, in their order."""
+
+    query_ids: tuple[str, ...]
+    bytes_scanned: int
+
+
+class Queries:
+    """One round of the queries of one answer. `halted`: whether nobody wants the answer any more when the
+    work is cancelled; then its query is stopped, and otherwise it goes on for whoever asks next."""
+
+    def __init__(
+        self, stream: Stream, service: QueryService, folder: str, number: int, halted: Callable[[], bool]
+    ) -> None:
+        self._stream = stream
+        self._service = service
+        self._prefix = f"{folder}{number:04d}-"
+        self._halted = halted
+        self.started = 0  # by this process
+        self.ids: list[str] = []
+        self.bytes_scanned = 0
+
+    async def run(self, step: str, sql: str, file: Path) -> None:
+        """Writes the rows into the file. Raises QueryFailed, UnreadableValue, Denied, Unavailable and
+        Incomplete, as the query ended."""
+        digest = sha256(sql.encode()).hexdigest()
+        for attempt in count():
+            key = f"{self._prefix}{step}-{attempt:04d}.json"
+            found = await self._recorded(key)
+            fresh = found is None
+            record = found or await self._start(key, sql, digest)
+            if record.sql_sha256 != digest:
+                continue  # of another release
+            status = await self._ended(record.query_id)
+            if status is None or status.state is not QueryState.SUCCEEDED:
+                if fresh:
+                    raise _failure(record.query_id, step, status)
+                continue  # of an earlier process, which has said so
+            try:
+                await self._service.fetch(record.query_id, file)
+            except NoSuchObject as error:
+                if fresh:
+                    raise Incomplete(f"the result of query {record.query_id} is gone: {error}") from error
+                continue
+            self.ids.append(record.query_id)
+            self.bytes_scanned += status.bytes_scanned
+            return
+
+    async def _recorded(self, key: str) -> QueryRecord | None:
+        try:
+            return document(key, (await self._stream.objects.read(key)).body, QueryRecord)
+        except NoSuchObject:
+            return None
+
+    async def _start(self, key: str, sql: str, digest: str) -> QueryRecord:
+        token = sha256(f"{self._stream.layout.stream_id} {key}".encode()).hexdigest()
+        record = QueryRecord(await self._service.start(sql, token), digest)
+        self.started += 1
+        try:
+            await self._stream.objects.create(key, msgspec.json.encode(record))
+        except AlreadyExists:
+            other = document(key, (await self._stream.objects.read(key)).body, QueryRecord)
+            if other.query_id != record.query_id:
+                await self._stop(record.query_id)
+            return other
+        except asyncio.CancelledError:
+            await self._stop(record.query_id)  # nobody would find it again
+            raise
+        return record
+
+    async def _ended(self, query_id: str) -> QueryStatus | None:
+        """How it ended. None: the service has forgotten it."""
+        wait = _FIRST_LOOK
+        try:
+            while True:
+                try:
+                    status = await self._service.status(query_id)
+                except NoSuchObject:
+                    return None
+                if status.state.is_final:
+                    return status
+                await self._stream.clock.sleep(wait)
+                wait = min(wait * 1.5, _LONGEST_LOOK)
+        except asyncio.CancelledError:
+            if self._halted():
+                await self._stop(query_id)
+            raise
+
+    async def _stop(self, query_id: str) -> None:
+        """That it is stopped is final: what the service says of it afterwards is not looked at."""
+        with suppress(Unavailable, Denied, Refused, NoSuchObject):
+            await self._service.stop(query_id)
+
+
+def folder_of(stream: Stream, definition_hash: str, known: AsOf) -> str:
+    """Where the queries are recorded by which this is answered."""
+    asked = orjson.dumps([definition_hash, msgspec.to_builtins(known)], option=orjson.OPT_SORT_KEYS)
+    return f"{stream.layout.aggregates}queries/{sha256(asked).hexdigest()}/"
+
+
+async def keep_summary(stream: Stream, folder: str, summary: QuerySummary) -> None:
+    """What was first kept stays."""
+    with suppress(AlreadyExists):
+        await stream.objects.create(f"{folder}summary.json", msgspec.json.encode(summary))
+
+
+async def find_summary(stream: Stream, definition_hash: str, known: AsOf) -> QuerySummary | None:
+    """None where no queries answered it."""
+    key = f"{folder_of(stream, definition_hash, known)}summary.json"
+    try:
+        return document(key, (await stream.objects.read(key)).body, QuerySummary)
+    except NoSuchObject:
+        return None
+
+
+def _failure(query_id: str, step: str, status: QueryStatus | None) -> PikError:
+    name = f"query {query_id} ({step})"
+    if status is None:
+        return Incomplete(f"Athena does not know {name} any more")
+    if status.state is QueryState.CANCELLED:
+        return QueryFailed(f"{name} was cancelled by somebody else")
+    reason = status.reason[:_SHOWN]
+    if any(word in reason for word in _TOO_LARGE):
+        return UnreadableValue(
+            f"measures: a number becomes larger than the 38 digits that can be computed with exactly; fewer"
+            f" decimal places, such as round(payload.amount, 2), leave more room ({name})"
+        )
+    if any(word in reason for word in _DENIED):
+        return Denied(f"{name}: {reason}")
+    if status.may_succeed:
+        return Unavailable(f"{name}: {reason}")
+    return QueryFailed(f"{name} failed: {reason}")

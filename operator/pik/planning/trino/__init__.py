@@ -1,0 +1,1 @@
+"""Aggregates in the SQL of Trino, which Athena runs (engine version 3)."""

@@ -1,0 +1,60 @@
+"""The same question asked of both engines."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from aggregate.questions import aggregates
+from athena.service import TABLE, DuckDBService
+from pik.api.aggregate_version import KnownBy
+from pik.domain.instants import Instant
+from pik.execution.aggregate.athena_engine import Athena, AthenaEngine
+from pik.execution.aggregate.compute import compute
+from pik.execution.aggregate.records import Answer
+from pik.planning.definitions import Definition
+from reading.streams import World
+
+
+def engine_of(service: DuckDBService, definition: Definition, memory: str | None) -> AthenaEngine:
+    return AthenaEngine(definition, Athena(service, TABLE), memory)
+
+
+async def by_athena(
+    made: World,
+    asked: Definition,
+    service: DuckDBService,
+    name: str = "version",
+    *,
+    as_of: Instant | None = None,
+    known_by: KnownBy = KnownBy.INGEST_TIME,
+) -> Answer:
+    return await compute(
+        made.stream,
+        asked,
+        namespace="tests",
+        name=name,
+        known_by=known_by,
+        as_of=as_of,
+        engine_of=partial(engine_of, service),
+    )
+
+
+async def both(
+    made: World,
+    asked: Definition,
+    folder: Path,
+    *,
+    as_of: Instant | None = None,
+    known_by: KnownBy = KnownBy.INGEST_TIME,
+) -> Answer:
+    """By DuckDB; and by Athena, which came to the same, byte for byte."""
+    service = DuckDBService(made, folder / "athena")
+    found = await compute(made.stream, asked, namespace="tests", name="one", known_by=known_by, as_of=as_of)
+    names = [key for key in aggregates(made) if key.startswith(found.version)]
+    prefix = made.stream.layout.aggregates
+    kept = {key: made.bucket.objects.pop(prefix + key).body for key in names}
+    again = await by_athena(made, asked, service, "one", as_of=as_of, known_by=known_by)
+    assert again == found
+    assert {key: made.bucket.objects[prefix + key].body for key in names} == kept
+    return found
