@@ -46,12 +46,11 @@ def _to_kinesis(target: Target, realm: Realm) -> list[Statement]:
 
 
 def _to_bus(target: Target, realm: Realm) -> list[Statement]:
-    if target.eventBridge is None:
+    bus = target.eventBridge
+    if bus is None:
         return []
-    bus = target.eventBridge.eventBusARN or realm.arn(
-        "events", f"event-bus/{target.eventBridge.eventBusName}"
-    )
-    return [Statement("Put", ("events:PutEvents",), (bus,))]
+    arn = bus.eventBusARN or realm.arn("events", f"event-bus/{bus.eventBusName}")
+    return [Statement("Put", ("events:PutEvents",), (arn,))]
 
 
 def _nothing(target: Target, realm: Realm) -> list[Statement]:  # noqa: ARG001 - one of several
