@@ -111,6 +111,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "onError": {"action": "Stop"},
         "onStale": "Fail",
         "retriesPerShard": 6,
+        "verifyTarget": "Disabled",
         "runKey": "1",
         "mode": "DryRun",
         "parallelism": 1,

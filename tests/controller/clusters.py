@@ -81,6 +81,9 @@ class MemoryCloud:
     def index(self, table: str, storage: Storage, writes: object = None) -> MemoryIndex:
         return MemoryIndex(self.account.table(table), before=self.before)
 
+    def read_back(self, target: TargetAddress) -> None:
+        return None
+
     def sink(self, target: TargetAddress) -> MemorySink:
         return MemorySink(self.target, answer=lambda message: self.answer(message), before=self.before)
 

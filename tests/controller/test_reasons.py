@@ -176,6 +176,27 @@ async def jobs_succeed(cluster: Cluster) -> None:
     await cluster.settle()
 
 
+async def targets_are_compared(cluster: Cluster) -> None:
+    await provisioned(cluster)
+    copy = cluster.apply(
+        STREAM.replace("{name: things}", "{name: copy}").replace("prefix: some", "prefix: copy")
+    )
+    await cluster.settle()
+    door = f"http://127.0.0.1:8000/v1/streams/{copy.namespace}/{copy.name}"
+    asking = RUN.replace("http://127.0.0.1:9/x", door) + "  verifyTarget: Enabled\n"
+    cluster.apply(asking)
+    cluster.apply((RUN + "  verifyTarget: Enabled\n").replace("again", "alone"))
+    await cluster.settle()
+    nothing = asking.replace("again", "nothing").replace("2026-02-01", "2026-02-20")
+    cluster.apply(nothing.replace("verifyTarget: Enabled", "verifyTarget: Disabled"))
+    await cluster.settle()
+    failing(cluster, Unavailable("away"), "index.segments")
+    cluster.apply(nothing)
+    await cluster.settle()
+    whole(cluster)
+    await cluster.advance(70)
+
+
 async def jobs_are_interrupted(cluster: Cluster) -> None:
     await provisioned(cluster)
     for number, error in enumerate(
@@ -361,6 +382,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     a_role_is_not_allowed,
     jobs_wait,
     jobs_succeed,
+    targets_are_compared,
     jobs_are_interrupted,
     jobs_are_refused,
     jobs_meet_a_cluster,

@@ -44,6 +44,10 @@ class ConditionType(Documented):
     APPROVED = "Approved", "The plan is approved by a person, where the stream requires it."
     SUSPENDED = "Suspended", "It is held by spec.suspend. Present only while true."
     COMPLETE = "Complete", "All is done. While it is not, the reason says how far it is."
+    RECONCILED = (
+        "Reconciled",
+        "The target was read and has what was sent. Only with spec.verifyTarget, after a run that succeeded.",
+    )
     FAILED = "Failed", "It ended without being done. Present only while true."
 
 
@@ -66,7 +70,11 @@ class Reason(Documented):
         "The run went to its end; the events that failed or were held are in the ledger.",
     )
 
+    TARGET_MATCHES = "TargetMatches", "The target has every event that was sent, and no other of the run."
+    TARGET_DIFFERS = "TargetDiffers", "Events that were sent are missing in the target, or others are there."
+
     # it is being worked on
+    COMPARING = "Comparing", "The target is being read and compared with what was sent."
     PROVISIONING = "Provisioning", "Bucket, table or gateway are being set up."
     REINDEXING = "Reindexing", "The table is being rebuilt from raw; ingest answers 503 until it is complete."
     PLANNING = "Planning", "The stream is being read for what the slice holds."
@@ -171,6 +179,14 @@ class Reason(Documented):
     QUERY_FAILED = "QueryFailed", "The query failed over the data of the window; the message says where."
 
     # it is unknown
+    NOT_COMPARABLE = (
+        "NotComparable",
+        "Targets of this type cannot tell what they got: what they confirmed is in the ledger.",
+    )
+    COMPARISON_FAILED = (
+        "ComparisonFailed",
+        "Target or stream could not be read for the comparison; it is tried again.",
+    )
     UNKNOWN = "Unknown", "It could not be found out."
 
 
@@ -254,6 +270,10 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
                 *_RUN_RETRYING,
                 *_RUN_STALLED,
                 *_RUN_FAILED,
+            ),
+            _T.RECONCILED: (
+                *(Reason.TARGET_MATCHES, Reason.TARGET_DIFFERS, Reason.COMPARING),
+                *(Reason.NOT_COMPARABLE, Reason.COMPARISON_FAILED),
             ),
             _T.FAILED: _RUN_FAILED,
         },

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from pik.api.capture_stream import Toggle
 from pik.api.common import (
     ATOMIC,
     SET,
@@ -217,6 +218,12 @@ class ReplayJobSpec(Value):
     )
     retriesPerShard: Annotated[int, Field(ge=0, le=100)] = Field(
         default=6, description="How often a failed shard is tried again."
+    )
+    verifyTarget: Toggle = Field(
+        default=Toggle.DISABLED,
+        description="Enabled: when the run has succeeded, the target is read and compared with what was "
+        "sent, event by event; the condition Reconciled says what was found. Possible for S3, and for HTTP "
+        "where the URL is a stream's on this installation's gateway; else Reconciled is Unknown.",
     )
     runKey: Annotated[
         str,

@@ -22,7 +22,7 @@ from pik.aws.observing import AwsObserver
 from pik.aws.provisioner import AwsProvisioner
 from pik.aws.s3_objects import Lock, S3ObjectStore
 from pik.aws.sqs_sink import SQSSink
-from pik.controller.engines import s3_sink
+from pik.controller.engines import s3_read_back, s3_sink
 from pik.controller.roles import NoRoles, Roles
 from pik.domain.errors import SecretUnusable
 from pik.planning.replay.addresses import ForbiddenNetworks
@@ -32,6 +32,7 @@ from pik.ports.index import Index
 from pik.ports.inventory import Inventory
 from pik.ports.objects import ObjectStore
 from pik.ports.provisioning import StorageProvisioner
+from pik.ports.readback import ReadBack
 from pik.ports.sinks import Sink
 from pik.ports.system import Clock, Entropy, Offload
 from pik.sinks.http import HTTPSink
@@ -119,6 +120,14 @@ class AwsCloud:
             storage.retentionDays,
             transactions=writes is IndexWrites.TRANSACTIONS,
         )
+
+    def read_back(self, target: TargetAddress) -> ReadBack | None:
+        if target.type is not TargetType.S3:
+            return None
+        place = urlsplit(target.address)
+        bucket = S3ObjectStore(self._region(None).s3, place.netloc, self._io, self._clock)
+        form = target.format or S3Format.PARQUET
+        return s3_read_back(bucket, place.path.strip("/"), form, self._cpu)
 
     def sink(self, target: TargetAddress, authorization: Callable[[], str] | None = None) -> Sink:
         match target.type:

@@ -9,6 +9,7 @@ from pik.planning.replay.spec import TargetAddress
 from pik.ports.index import Index
 from pik.ports.objects import ObjectStore
 from pik.ports.provisioning import StorageProvisioner
+from pik.ports.readback import ReadBack
 from pik.ports.sinks import Sink
 
 
@@ -27,6 +28,10 @@ class Cloud(Protocol):
         ...
 
     def index(self, table: str, storage: Storage, writes: IndexWrites = IndexWrites.STATEMENTS) -> Index: ...
+
+    def read_back(self, target: TargetAddress) -> ReadBack | None:
+        """How to read what the target has got; None where it cannot tell."""
+        ...
 
     def sink(self, target: TargetAddress) -> Sink:
         """A sink of its own, which the caller closes. Raises `Unusable` for a type that is not served, and

@@ -18,8 +18,9 @@ from pik.execution.aggregate.records import Answer
 from pik.execution.replay.tools import Tools
 from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
-from pik.planning.replay.records import End
+from pik.planning.replay.records import Comparison, End
 from pik.ports.objects import ObjectStore
+from pik.ports.readback import ReadBack
 from pik.ports.selection import Selector
 from pik.ports.sinks import Sink
 from pik.ports.system import Offload
@@ -91,6 +92,27 @@ async def compare(stream: Stream, before: Answer, after: Answer, memory: str | N
     from pik.execution.aggregate.comparing import compare as compare_versions
 
     return await compare_versions(stream, before, after, memory)
+
+
+async def compare_target(stream: Stream, run_id: str, target: ReadBack, memory: str | None) -> Comparison:
+    """`execution.replay.comparing.compare_target`."""
+    from pik.execution.replay.comparing import compare_target as compare_both
+
+    return await compare_both(stream, run_id, selector_of(stream, memory), target, memory)
+
+
+def stream_read_back(stream: Stream, since: Instant, memory: str | None) -> ReadBack:
+    """`execution.replay.stream_readback.StreamReadBack`."""
+    from pik.execution.replay.stream_readback import StreamReadBack
+
+    return StreamReadBack(stream, since, memory)
+
+
+def s3_read_back(objects: ObjectStore, prefix: str, form: S3Format, offload: Offload) -> ReadBack:
+    """`sinks.s3_reading.S3ReadBack`."""
+    from pik.sinks.s3_reading import S3ReadBack
+
+    return S3ReadBack(objects, prefix, form, offload)
 
 
 def s3_sink(objects: ObjectStore, prefix: str, form: S3Format, offload: Offload) -> Sink:

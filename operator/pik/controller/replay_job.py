@@ -11,6 +11,7 @@ from pik.controller.faults import STALLED_AGAIN, outcome_of
 from pik.controller.objects import key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Outcome, Pass, Stalled, Waiting
 from pik.controller.references import stream_of, waits_for_stream
+from pik.controller.replay_comparison import AGAIN, awaits_comparison, with_comparison
 from pik.controller.replay_plans import changed_since, is_being_made, made_plan, shown_plan
 from pik.controller.replay_status import (
     JobPass,
@@ -45,13 +46,18 @@ _DRY_AGAIN = "mode is DryRun again: the run that was begun is held"
 async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
     """One pass. Raises what the stream and the target do."""
     status = resource.status
-    if (finished := _finished(resource, world)) is not None:
+    finished = _finished(resource, world)
+    if finished is not None and not _looks_at_target(resource, finished):
         return finished
     stream_key = stream_of(
         resource.metadata.namespace, resource.spec.streamRef.namespace, resource.spec.streamRef.name
     )
     held = await waits_for_stream(stream_key, resource.metadata.namespace, world)
     if isinstance(held, Waiting | Stalled):
+        if finished is not None and isinstance(
+            finished.outcome, Done
+        ):  # what was done stays done; its target is compared when the stream is there
+            return replace(finished, outcome=replace(finished.outcome, again=AGAIN))
         return await _without_stream(resource, held, world)
     stream, opened = held
     spec = replay_spec(resource.spec, resource.metadata.namespace)
@@ -61,7 +67,9 @@ async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
     job = JobPass(resource, world, opened, stream.spec.replayPolicy, spec, identity)
     if status.run is not None and status.run.id != identity:
         # another runKey: another run
-        conditions = without_condition(without_condition(status.conditions, _T.PLANNED), _T.APPROVED)
+        conditions = status.conditions
+        for kind in (_T.PLANNED, _T.APPROVED, _T.RECONCILED):
+            conditions = without_condition(conditions, kind)
         status = ReplayJobStatus(observedGeneration=status.observedGeneration, conditions=conditions)
     record = await read_record(opened.stream, identity)
     if record is None:
@@ -260,6 +268,9 @@ async def _ended(job: JobPass, status: ReplayJobStatus, run: RunStatus, executed
         message = f"{totals.sent} sent, {totals.failed} failed, {totals.held} held, {totals.skipped} skipped"
         if end.message:
             message += f"; {end.message}"
+        status = await with_comparison(job, status, executed.record)
+        if awaits_comparison(job.resource, status):
+            return Pass(status, Done(end.reason, message, again=AGAIN))
         return Pass(status, Done(end.reason, message, again=again), expired=expired)
     return Pass(status, Stalled(end.reason, end.message or end.reason.meaning, again=again), expired=expired)
 
@@ -289,6 +300,11 @@ def _finished(resource: ReplayJob, world: World) -> Pass | None:
         if complete.reason == reason.value and reason in REASONS[ReplayJob.KIND][_T.FAILED]:
             return Pass(status, Stalled(reason, complete.message, again=again), expired=expired)
     return None
+
+
+def _looks_at_target(resource: ReplayJob, finished: Pass) -> bool:
+    """Whether there is something to do for a job whose run has ended."""
+    return isinstance(finished.outcome, Done) and awaits_comparison(resource, resource.status)
 
 
 def _still_wanted(job: JobPass) -> bool:

@@ -40,7 +40,12 @@ class JobPass:
         return ObjectKey(CaptureStream.KIND, self.opened.stream.namespace, self.opened.stream.name)
 
     def told(
-        self, status: ReplayJobStatus, kind: ConditionType, holds: bool, reason: Reason, message: str = ""
+        self,
+        status: ReplayJobStatus,
+        kind: ConditionType,
+        holds: bool | None,
+        reason: Reason,
+        message: str = "",
     ) -> ReplayJobStatus:
         conditions = with_condition(
             status.conditions,

@@ -103,9 +103,10 @@ def _parquet(messages: Messages) -> bytes:
     return body
 
 
-def _ndjson(messages: Messages) -> bytes:
+def ndjson(messages: Messages) -> bytes:
+    """A CloudEvent a line."""
     bodies = messages.bodies.cast(pa.string())
     return bytes(lines(joined(pc.replace_substring_regex(bodies, _LINE_BREAKS, " "), "\n")))
 
 
-_ENCODERS = {S3Format.PARQUET: _parquet, S3Format.NDJSON: _ndjson}
+_ENCODERS = {S3Format.PARQUET: _parquet, S3Format.NDJSON: ndjson}

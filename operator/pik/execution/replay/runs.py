@@ -14,7 +14,7 @@ from pik.execution.replay.transforms import mint_hash_key
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
 from pik.planning.replay.plan import ReplayPlan, verify_plan
-from pik.planning.replay.records import End, RunKeys, RunRecord
+from pik.planning.replay.records import Comparison, End, RunKeys, RunRecord
 from pik.planning.replay.spec import run_id as identity_of
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -33,6 +33,11 @@ async def read_record(stream: Stream, run_id: str) -> RunRecord | None:
 async def read_end(stream: Stream, run_id: str) -> End | None:
     """How the run ended; None while it has not."""
     return await _read(stream, run_keys(stream, run_id).end, End)
+
+
+async def read_comparison(stream: Stream, run_id: str) -> Comparison | None:
+    """What the run's target was found to have, or None."""
+    return await _read(stream, run_keys(stream, run_id).comparison, Comparison)
 
 
 async def read_shard_end(stream: Stream, run_id: str, shard: int) -> End | None:

@@ -172,7 +172,7 @@ def feeds_itself(target: TargetAddress, own: StreamAddresses) -> bool:
         return place.netloc == own.bucket and (prefix.startswith(own.prefix) or own.prefix.startswith(prefix))
     if target.type is TargetType.HTTP:
         wanted = urlsplit(target.address)
-        return any(_same_place(wanted, urlsplit(url)) for url in own.ingest_urls)
+        return any(same_place(wanted, urlsplit(url)) for url in own.ingest_urls)
     return False
 
 
@@ -190,7 +190,8 @@ def _covers(pattern: str | None, address: str) -> bool:
     return _origin(allowed) == _origin(wanted) and below
 
 
-def _same_place(wanted: SplitResult, own: SplitResult) -> bool:
+def same_place(wanted: SplitResult, own: SplitResult) -> bool:
+    """Whether a URL leads to another one, or below it."""
     if _port(wanted) != _port(own):
         return False
     same_host = wanted.hostname == own.hostname or {wanted.hostname, own.hostname} <= _LOOPBACK

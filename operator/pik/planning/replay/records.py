@@ -7,6 +7,7 @@
     runs/<run id>/shards/0000/00000000.outcome.ndjson   after it: a head, then the ledger's lines
     runs/<run id>/shards/0000/end.json          the shard is done, or failed for good
     runs/<run id>/end.json                      the run is over: nothing is sent any more
+    runs/<run id>/comparison.json               what its target was found to have
 
 Instants are fixed-width UTC text.
 """
@@ -150,6 +151,24 @@ class End(msgspec.Struct, frozen=True):
     failures: tuple[Failure, ...]
 
 
+class Comparison(msgspec.Struct, frozen=True):
+    """What was found at the target of a run that had ended. `missing`: sent and not there as it was sent.
+    `extra`: there under the run's name and not sent. `repeats`: there more often than sent."""
+
+    at: str
+    expected: int
+    found: int
+    missing: int
+    extra: int
+    repeats: int
+    examples: tuple[str, ...]  # event ids of some that are missing
+
+    @property
+    def matches(self) -> bool:
+        """Repeats are allowed: delivery is at least once."""
+        return self.missing == self.extra == 0
+
+
 class RunKeys(msgspec.Struct, frozen=True):
     """Keys under `root`, which is `runs/<run id>/`."""
 
@@ -162,6 +181,10 @@ class RunKeys(msgspec.Struct, frozen=True):
     @property
     def end(self) -> str:
         return f"{self.root}end.json"
+
+    @property
+    def comparison(self) -> str:
+        return f"{self.root}comparison.json"
 
     def plan(self, plan_hash: str) -> str:
         return f"{self.root}plans/{plan_hash}.json"
