@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from controller.clusters import Cluster
 from controller.manifests import JOB, STREAM, events
@@ -15,6 +16,7 @@ from pik.api.replay_job import TimeField
 from pik.api.targets import TargetType
 from pik.controller.objects import ObjectKey
 from pik.domain.errors import Unavailable
+from pik.domain.instants import Instant
 from pik.execution.replay.occupancy import occupy
 from pik.memory.objects import MemoryObjectStore
 from pik.memory.sink import DELIVERED, accept
@@ -186,6 +188,36 @@ async def test_of_many_that_ask_at_once_one_is_first_whatever_answers_are_lost(t
     assert {one.run_id for one in found if one is not None} == {run(found.index(None)).run_id}
     # an end makes room, and so does nobody's wanting it
     assert await occupy(made.stream, "HTTP there", run(9), lambda *_: False) is None
+
+
+async def test_a_run_without_an_object_has_its_place_until_its_time_is_up(tmp_path: Path) -> None:
+    made = await world(tmp_path)
+    now = made.clock.now()
+    until = [Instant(now.micros + seconds * 1_000_000).text for seconds in (10, 20)]
+
+    async def ask(run: Occupant) -> Occupant | None:
+        return await occupy(made.stream, "SQS there", run, lambda *_: False)
+
+    function = structs.replace(run(1), until=until[0])
+    assert await ask(function) is None
+    assert await ask(run(2)) == function
+    assert await ask(structs.replace(function, until=until[1])) is None  # it is tried again
+    await made.clock.sleep(15)
+    assert await ask(run(2)) == structs.replace(function, until=until[1])
+    await made.clock.sleep(15)
+    assert await ask(run(2)) is None
+    # where a ReplayJob goes on with it, time is no end
+    assert await ask(structs.replace(function, until=until[1])) is None
+    assert await ask(structs.replace(function, until=None)) is None
+    stored = await made.stream.objects.read(made.stream.layout.target("SQS there"))
+    assert b"until" not in stored.body
+
+
+async def test_runs_of_an_entity_each_are_in_nobodys_way(tmp_path: Path) -> None:
+    made = await world(tmp_path)
+    one, other = (structs.replace(run(n), entity=f"order-{n}") for n in range(2))
+    for asking, found in ((one, None), (other, None), (run(3), one)):
+        assert await occupy(made.stream, "SQS there", asking, lambda *_: True) == found
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from functions.requests import EVENT, EVENTS
 from gateway.asgi import call as post
 from pik.api.capture_stream import ReplayPolicy
 from pik.api.conditions import Reason
-from pik.api.replay_job import ReplayJob
+from pik.api.replay_job import ReplayJob, TimeField
+from pik.api.targets import TargetType
 from pik.api.validation import admit
+from pik.execution.replay.occupancy import occupy
 from pik.execution.replay.runs import read_end, read_record
 from pik.execution.stream import Stream
 from pik.execution.stream_task import StreamTask
@@ -28,8 +30,9 @@ from pik.functions.health import CHECK
 from pik.functions.ingest import IngestFunction, IngestTask
 from pik.functions.replay import TASK, ReplayTask
 from pik.functions.tasks import encode_task
+from pik.planning.replay.occupancy import Occupant
 from pik.planning.replay.records import EndState, Intent
-from pik.planning.replay.spec import replay_spec, run_id
+from pik.planning.replay.spec import TargetAddress, replay_spec, run_id
 
 pytestmark = pytest.mark.emulator
 
@@ -198,6 +201,22 @@ def test_a_try_that_fails_is_gone_on_with_by_the_next(there: Deployed) -> None:
     rest = place.received(there.queue, 18 - taken)
     assert len(rest) == 18 - taken
     assert place.waiting(there.queue) == 0
+
+
+def test_a_queue_that_another_run_sends_to_is_waited_for(there: Deployed) -> None:
+    place, stream = there.place, there.stream
+    target = TargetAddress(TargetType.SQS, there.queue).place
+    other = Occupant("f" * 64, "shop", "backfill", "1", TimeField.EVENT_TIME, at(0), at(60), at(0))
+    place.s3.delete_object(Bucket=place.name, Key=stream.layout.target(target))
+    assert asyncio.run(occupy(stream, target, other, lambda *_: True)) is None
+    told, error = place.tried(there.bounded, call(0, 5, run_key="later"))
+    assert error is not None
+    assert "shop/backfill" in told["errorMessage"]
+    run = yaml.safe_load(told["errorMessage"].partition("ReplayJob:")[2])
+    assert run["spec"]["mode"] == "Run"
+    assert place.waiting(there.queue) == 0
+    place.s3.delete_object(Bucket=place.name, Key=stream.layout.target(target))
+    assert place.invoke(there.bounded, call(0, 5, run_key="later"))["sent"] == 5
 
 
 def new(there: Deployed, before: set[str]) -> list[str]:

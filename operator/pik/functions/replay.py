@@ -20,13 +20,15 @@ from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.sqs_sink import SQSSink
 from pik.aws.system import ThreadOffload
 from pik.domain.errors import InvalidExpression, OutOfMemory, PikError, RunKeyConflict
+from pik.domain.instants import Instant
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.dry_run import dry_run
 from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.ledger import read_progress
+from pik.execution.replay.occupancy import occupy
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
-from pik.execution.replay.runs import begin_run, planned, read_plan, read_record, same_run
+from pik.execution.replay.runs import begin_run, planned, read_end, read_plan, read_record, same_run
 from pik.execution.replay.settings import ShardSettings
 from pik.execution.replay.tools import Tools, Unobserved
 from pik.execution.stream_task import StreamTask
@@ -36,6 +38,7 @@ from pik.functions.replay_request import InvalidRequest, Job, ReplayRequest, job
 from pik.functions.streams import THREADS, access_of, make_room, memory_of, opened
 from pik.functions.tasks import decode_task
 from pik.planning.replay.estimate import estimated_seconds
+from pik.planning.replay.occupancy import occupant
 from pik.planning.replay.pace import effective_pace
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.policy import StreamAddresses, approval_refusal, plan_refusals, spec_refusals
@@ -56,6 +59,7 @@ _SETTINGS = ShardSettings(
     chunk_seconds=2.0, attempts=4, longest_wait=2.0, longest_asked_wait=4.0, lease_seconds=10.0
 )
 _MARGIN = 10.0  # seconds before the end of an invocation from which on no chunk is begun
+_LOOK_AGAIN = 0.5  # seconds between two looks at whether a queue is free
 _SHARE = 2  # of an invocation's time, where that is less
 
 
@@ -140,11 +144,14 @@ class ReplayFunction:
             if request.dry_run:
                 return _shown(plan, job)
             self._refuse_unapproved(plan, job)
+            if await read_end(self._stream, run_id) is None:
+                await self._until_free(job, run_id, invocation, margin)
             return await self._run(plan, job, invocation, margin)
         plan = await self._plan(request, job, run_id, left - margin)
         if request.dry_run:
             return _shown(plan, job)
         self._refuse_plan(plan, job, left - margin)
+        await self._until_free(job, run_id, invocation, margin)
         await begin_run(
             self._stream,
             plan,
@@ -203,6 +210,26 @@ class ReplayFunction:
             if wanted > most:
                 message = f"the slice has {wanted:,.0f} {of}, and one invocation takes {most:,.0f}"
                 raise Declined(TOO_LARGE, _instead(message, job), measure.matched, job)
+
+    async def _until_free(self, job: Job, run_id: str, invocation: Invocation, margin: float) -> None:
+        """Waits while another run sends what may be the same to the queue: one of a function ends soon, and
+        of one of a ReplayJob an operator knows more. Raises `Unfinished`."""
+        spec, clock = job.planned, self._stream.clock
+        while True:
+            now = clock.now()
+            until = Instant(now.micros + round(max(0.0, invocation.seconds_left()) * 1_000_000)).text
+            own = occupant(spec, run_id, job.namespace, job.name, job.spec.runKey, now.text, until)
+            other = await occupy(self._stream, spec.target.place, own, lambda _run, _begun: True)
+            if other is None:
+                return
+            if invocation.seconds_left() < margin:
+                raise Unfinished(
+                    f"run {other.run_key!r} of {other.namespace}/{other.name} sends {other.start} to"
+                    f" {other.end} to the same queue since {other.since}. The same request with run_key"
+                    f" {job.spec.runKey} goes on when that one has ended, and so does this ReplayJob:\n"
+                    + _yaml(job, Mode.RUN)
+                )
+            await clock.sleep(_LOOK_AGAIN)
 
     async def _run(self, plan: ReplayPlan, job: Job, invocation: Invocation, margin: float) -> dict[str, Any]:
         """Sends what is left of the run. Raises `Unfinished`, and what `run_replay` does."""

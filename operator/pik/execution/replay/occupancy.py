@@ -2,7 +2,7 @@
 
 One object for each target, changed by `If-Match` alone: of two runs that ask at the same time one is first. A
 run is in it from before its record is made until it has ended, also while it is held; it leaves with the next
-one that asks, by its end, or because whoever it was for is gone.
+one that asks, by its end, or because whoever it was for is gone, or its time is up.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from pik.domain.errors import AlreadyExists, Changed, NoSuchObject
+from pik.domain.instants import parse_instant
 from pik.execution.documents import document
 from pik.execution.replay.once import PATIENCE
 from pik.execution.replay.runs import read_end, read_record
@@ -36,7 +37,7 @@ async def occupy(
         in_the_way = overlapping(run, others)
         if in_the_way is not None:
             return in_the_way
-        if run.run_id in {one.run_id for one in there.runs}:
+        if any((one.run_id, one.until) == (run.run_id, run.until) for one in there.runs):
             return None
         if await _write(stream, key, Occupancy(target, (*others, run)), etag):
             return None
@@ -45,6 +46,8 @@ async def occupy(
 async def _is_over(stream: Stream, run: Occupant, is_wanted: Callable[[Occupant, bool], bool]) -> bool:
     if await read_end(stream, run.run_id) is not None:
         return True
+    if run.until is not None:
+        return parse_instant(run.until) <= stream.clock.now()
     begun = await read_record(stream, run.run_id) is not None
     return not is_wanted(run, begun)
 
