@@ -67,5 +67,5 @@ def places_of(script: Script, names: Iterable[str] | None = None) -> list[Place]
 
 def policies_of(script: Script) -> dict[Role, Policy]:
     """By the manifests alone, as `pik iam` has them."""
-    jobs = [one.spec for one in script.resources if isinstance(one, ReplayJob)]
+    jobs = [one for one in script.resources if isinstance(one, ReplayJob)]
     return {role: policy(role, places_of(script, _STREAMS.get(role)), jobs, Realm()) for role in Role}

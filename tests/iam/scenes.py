@@ -48,6 +48,7 @@ spec:
   target: {target}
   onError: {{action: DeadLetter, deadLetter: {{queueURL: "{dead}"}}}}
   mode: Run
+  verifyTarget: Enabled
 """
 VERSION = """
 apiVersion: pik.dev/v1alpha1
@@ -262,6 +263,9 @@ async def _replayed(account: Account, script: Script, stage: Stage, receiver: Re
         await stage.work()
         reason = "SucceededWithFailures" if key.name == "hook" else "Succeeded"
         assert stage.condition(key, "Complete") == ("True", reason), stage.status(key)
+        await stage.advance(5)
+        if key.name == "copy":
+            assert stage.condition(key, "Reconciled") == ("True", "TargetMatches"), stage.status(key)
     # what was replayed comes back, and is known
     sqs = account.root("sqs")
     url = sqs.get_queue_url(QueueName="orders")["QueueUrl"]

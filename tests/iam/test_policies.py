@@ -108,7 +108,7 @@ def test_a_tenants_role_is_what_the_parts_need_that_work_in_it(day: Day, judge: 
     # a role is assumed, and a target sent to, with the parts' own rights
     others = ("sts:", "sqs:", "kinesis:", "events:")
     theirs = [one for _, one in day.of(parts) if not one.action.startswith(others)]
-    asked = [one for one in theirs if ":::copies/" not in one.resource]
+    asked = [one for one in theirs if ":::copies" not in one.resource]
     asked = telling(tenants, asked)
     assert refused(judge, [question(tenants, one) for one in asked]) == []
     assert superfluous(judge, tenants, places, asked) == []

@@ -47,7 +47,7 @@ class Form(StrEnum):
     "jobs",
     multiple=True,
     metavar="REPLAYJOB",
-    help="A ReplayJob whose targets a worker sends to; may be given again.",
+    help="A ReplayJob, for its targets; may be given again.",
 )
 @click.option(
     "--cluster",
@@ -92,11 +92,10 @@ def command(
     if streams or jobs:
         named += asyncio.run(_there(ctx, place, streams, jobs))
     places = [place_of(one, cluster) for one in named if isinstance(one, CaptureStream)]
-    targets = [one for one in named if isinstance(one, ReplayJob)]
     made = policy(
         role,
         places or [Place(locks=True, deletes=deletion)],
-        [job.spec for job in targets],
+        [one for one in named if isinstance(one, ReplayJob)],
         Realm(partition, region, account),
     )
     _tell(made, role, named)

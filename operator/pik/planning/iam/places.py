@@ -33,7 +33,7 @@ class Realm(msgspec.Struct, frozen=True):
 class Place(msgspec.Struct, frozen=True):
     """A stream, or all those whose names pik makes. `prefix`: without a slash at its end. `creates`: pik
     makes the bucket; `deletes`: and removes it with the object. `decides`: events are decided when they are
-    written (OnWrite). `role`: that is assumed for it."""
+    written (OnWrite). `role`: that is assumed for it. `stream`: its namespace/name; empty: of all."""
 
     bucket: str = "pik-*"
     table: str = "pik-*"
@@ -45,6 +45,7 @@ class Place(msgspec.Struct, frozen=True):
     decides: bool = True
     kms_key: str | None = None
     role: str | None = None
+    stream: str = ""
 
     @property
     def outer(self) -> tuple[str, ...]:
@@ -74,4 +75,5 @@ def place_of(stream: CaptureStream, cluster: str | None) -> Place:
         decides=spec.index.deduplication is Deduplication.ON_WRITE,
         kms_key=storage.encryption.kmsKeyARN if kms else None,
         role=spec.roleARN,
+        stream=f"{meta.namespace}/{meta.name}",
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from pik.api.replay_job import ReplayJobSpec
+from pik.api.replay_job import ReplayJob, ReplayJobSpec
 from pik.planning.iam.parts import aggregate, assume, capture, keep, remove, replay, set_up
 from pik.planning.iam.places import Place, Realm
 from pik.planning.iam.statements import Policy, Statement, policy_of
-from pik.planning.iam.targets import send
+from pik.planning.iam.targets import read_back, send
 
 
 class Role(StrEnum):
@@ -35,12 +35,18 @@ _ON_A_STREAM: dict[Role, tuple[Part, ...]] = {
 }
 _TENANTS = (Role.OPERATOR, Role.GATEWAY, Role.WORKER, Role.AGGREGATE)
 """Parts that work in a stream's own role where it has one."""
+_OF_A_JOB: dict[Role, Callable[[ReplayJobSpec, Realm], list[Statement]]] = {
+    Role.OPERATOR: read_back,
+    Role.TENANT: read_back,
+    Role.WORKER: send,
+}
 SENDS = frozenset({Role.WORKER})
 
 
-def policy(role: Role, places: Sequence[Place], jobs: Sequence[ReplayJobSpec], realm: Realm) -> Policy:
-    """`places`: the streams that it is for; `jobs`: whose targets it sends to, of roles that send. A role's
-    rights on a stream that has a role of its own are that role's: what it needs itself is to assume it."""
+def policy(role: Role, places: Sequence[Place], jobs: Sequence[ReplayJob], realm: Realm) -> Policy:
+    """`places`: the streams that it is for; `jobs`: the replays. A role's rights on a stream that has a role
+    of its own are that role's: what it needs itself is to assume it. A target is sent to with the worker's
+    own rights, and read back with those of the stream."""
     statements: list[Statement] = []
     for place in places:
         if role is Role.TENANT:
@@ -49,9 +55,18 @@ def policy(role: Role, places: Sequence[Place], jobs: Sequence[ReplayJobSpec], r
             statements += assume(place)
         else:
             statements += _on(role, place, realm)
-    if role in SENDS:
-        statements += [one for job in jobs for one in send(job, realm)]
+    of_a_job = _OF_A_JOB.get(role)
+    if of_a_job is not None:
+        theirs = {place.stream for place in places if place.role is not None}
+        for job in jobs:
+            if role is not Role.OPERATOR or _stream_of(job) not in theirs:
+                statements += of_a_job(job.spec, realm)
     return policy_of(statements)
+
+
+def _stream_of(job: ReplayJob) -> str:
+    """As namespace/name."""
+    return f"{job.spec.streamRef.namespace or job.metadata.namespace}/{job.spec.streamRef.name}"
 
 
 def _on(role: Role, place: Place, realm: Realm) -> list[Statement]:

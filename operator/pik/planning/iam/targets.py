@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from pik.api.capture_stream import Toggle
 from pik.api.replay_job import ReplayJobSpec
 from pik.api.targets import Target, TargetType
 from pik.planning.iam.parts import write
 from pik.planning.iam.places import Place, Realm
-from pik.planning.iam.statements import Statement
+from pik.planning.iam.statements import Condition, Statement
 
 _REGION = re.compile(r"\b([a-z]{2}(?:-[a-z]+)+-[0-9]+)\..*amazonaws\.com")
 
@@ -21,6 +22,20 @@ def send(job: ReplayJobSpec, realm: Realm) -> list[Statement]:
     return [
         *SENDING[job.target.type](job.target, realm),
         *([] if dead_letter is None else _to_queue(dead_letter.queueURL, realm)),
+    ]
+
+
+def read_back(job: ReplayJobSpec, realm: Realm) -> list[Statement]:
+    """What the target has got, to hold it against what was sent. Of S3 by listing it; nothing else of AWS
+    can be read back."""
+    place = job.target.s3
+    if job.verifyTarget is not Toggle.ENABLED or place is None:
+        return []
+    bucket = realm.bucket(place.bucket)
+    below = (Condition("StringLike", "s3:prefix", (f"{place.prefix}/*",)),)
+    return [
+        Statement("ReadBack", ("s3:GetObject",), (f"{bucket}/{place.prefix}/*",)),
+        Statement("ReadBack", ("s3:ListBucket",), (bucket,), below),
     ]
 
 
