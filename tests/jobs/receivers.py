@@ -20,6 +20,8 @@ class Received:
     time: str
     key: str
     authorization: str | None
+    headers: dict[str, str] = field(default_factory=dict, compare=False)  # names in small letters
+    body: bytes = field(default=b"", compare=False)
 
 
 @dataclass
@@ -38,13 +40,16 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                body = orjson.loads(raw)
                 got = Received(
                     body["id"],
                     body["subject"],
                     body["time"],
                     self.headers["Idempotency-Key"],
                     self.headers.get("Authorization"),
+                    {name.lower(): value for name, value in self.headers.items()},
+                    raw,
                 )
                 with receiver.arrived:
                     receiver.received.append(got)

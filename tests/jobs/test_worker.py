@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import signal
 import threading
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -216,6 +218,30 @@ async def test_the_targets_secret_is_read_from_the_files_that_are_mounted(
     plan = await begin(stream, DuckDBSelector(stream, str), wanted, key="2")
     assert pods.start(replay_task(stream, unique, plan), shard=0).ended() == ExitCode.DONE
     assert {got.authorization for got in receiver.received} == {"Basic a8OkdGhlOnM6ZQ=="}
+
+
+async def test_a_run_signs_by_the_key_of_the_moment(
+    stream: Stream, receiver: Receiver, pods: Pods, unique: str
+) -> None:
+    keys = [b"1" * 32, b"2" * 24]
+    (pods.secrets / "signingKey").write_text(f"whsec_{b64encode(keys[0]).decode()}\n")
+    by: list[int] = []
+
+    def answer(got: Received) -> int:
+        name, sent = got.headers["webhook-id"], got.headers["webhook-timestamp"]
+        signed = f"{name}.{sent}.".encode() + got.body
+        signatures = [b64encode(hmac.new(key, signed, "sha256").digest()).decode() for key in keys]
+        given = [each.removeprefix("v1,") for each in got.headers["webhook-signature"].split(" ")]
+        by.extend(number for number, signature in enumerate(signatures) if signature in given)
+        fresh = pods.secrets / f"renewed-{got.id}"
+        fresh.write_text(b64encode(keys[1]).decode())
+        fresh.rename(pods.secrets / "signingKey")
+        return 202 if name == got.key.replace(".", "_") and len(by) == len(receiver.received) else 401
+
+    receiver.answer = answer
+    plan = await begun(stream, receiver, secret="hook")
+    assert pods.start(replay_task(stream, unique, plan), shard=0).ended() == ExitCode.DONE
+    assert (by[0], by[-1]) == (0, 1)
 
 
 async def test_an_aggregate_is_computed_once_and_compared(stream: Stream, pods: Pods, unique: str) -> None:

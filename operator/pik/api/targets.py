@@ -107,9 +107,10 @@ class HTTPTarget(Value):
     secretRef: SecretRef | None = Field(
         default=None,
         description="Secret of this object's namespace that says how to authenticate: its key token is sent "
-        "as Authorization: Bearer, or its keys username and password as Basic. It is mounted into the pods "
-        "that send; an installation that sends from its own process refuses it. Absent: no Authorization is "
-        "sent.",
+        "as Authorization: Bearer, or its keys username and password as Basic; by its key signingKey "
+        "(base64, with whsec_ before it or not; several on a line each) each try is signed anew by the "
+        "Standard Webhooks scheme. It is mounted into the pods that send; an installation that sends from "
+        "its own process refuses it. Absent: no Authorization is sent.",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -35,7 +34,7 @@ from pik.ports.provisioning import StorageProvisioner
 from pik.ports.readback import ReadBack
 from pik.ports.sinks import Sink
 from pik.ports.system import Clock, Entropy, Offload
-from pik.sinks.http import HTTPSink
+from pik.sinks.http import Authenticate, HTTPSink
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -129,17 +128,17 @@ class AwsCloud:
         form = target.format or S3Format.PARQUET
         return s3_read_back(bucket, place.path.strip("/"), form, self._cpu)
 
-    def sink(self, target: TargetAddress, authorization: Callable[[], str] | None = None) -> Sink:
+    def sink(self, target: TargetAddress, authenticate: Authenticate | None = None) -> Sink:
         match target.type:
             case TargetType.HTTP:
-                if target.secret is not None and authorization is None:
+                if target.secret is not None and authenticate is None:
                     raise SecretUnusable(f"the Secret {target.secret} is not mounted here")
                 return HTTPSink(
                     target.address,
                     self._clock,
                     loopback=self._loopback,
                     networks=self._networks,
-                    authorization=authorization,
+                    authenticate=authenticate,
                 )
             case TargetType.SQS:
                 return SQSSink(self._region(None).sqs, self._io, target.address)

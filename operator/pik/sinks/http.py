@@ -4,16 +4,15 @@ target can drop repeats. One try a call; nothing is read from the environment, n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import httpcore
 import msgspec
 
-from pik.domain.instants import instant_of
+from pik.domain.instants import Instant, instant_of
 from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
@@ -43,6 +42,16 @@ _HEADERS = [
 ]
 
 
+Headers = list[tuple[bytes, bytes]]
+
+
+class Authenticate(Protocol):
+    """What says who sends, as headers of one try; asked for each, so that what is renewed is seen, and what
+    is signed is signed anew. Raises `SecretUnusable` where there is nothing any more."""
+
+    def __call__(self, key: str, body: bytes, now: Instant) -> Headers: ...
+
+
 class HTTPTimeouts(msgspec.Struct, frozen=True):
     """Seconds. `whole`: for everything that one event takes, also where an answer comes drop by drop."""
 
@@ -53,8 +62,7 @@ class HTTPTimeouts(msgspec.Struct, frozen=True):
 
 class HTTPSink:
     """`ports.Sink`. `loopback`: whether this machine itself may be the target, as in local mode. `networks`:
-    where no target may be besides. `authorization`: the value of that header, asked for each event, so that
-    one that is renewed is seen; it raises where there is none any more."""
+    where no target may be besides."""
 
     def __init__(
         self,
@@ -63,14 +71,14 @@ class HTTPSink:
         *,
         loopback: bool = False,
         networks: ForbiddenNetworks = (),
-        authorization: Callable[[], str] | None = None,
+        authenticate: Authenticate | None = None,
         in_flight: int = 8,
         timeouts: HTTPTimeouts | None = None,
         resolver: Resolve = resolve,
     ) -> None:
         self._url = url
         self._clock = clock
-        self._authorization = authorization
+        self._authenticate = authenticate
         self._timeouts = timeouts or HTTPTimeouts()
         self._traits = SinkTraits(
             batch_events=1,
@@ -104,9 +112,6 @@ class HTTPSink:
                 "write": times.read,
             }
         }
-        headers = [*_HEADERS, (b"Idempotency-Key", message.key.encode())]
-        if self._authorization is not None:
-            headers.append((b"Authorization", self._authorization().encode()))
         delivery: Delivery | None = None
         try:
             async with (
@@ -114,7 +119,11 @@ class HTTPSink:
                 asyncio.timeout(times.whole),
                 self._connections.one() as connection,
                 connection.stream(
-                    "POST", self._url, headers=headers, content=message.body, extensions=extensions
+                    "POST",
+                    self._url,
+                    headers=self._headers(message),  # now, when nothing is waited for any more
+                    content=message.body,
+                    extensions=extensions,
                 ) as response,
             ):
                 delivery = self._judge(response)
@@ -126,6 +135,12 @@ class HTTPSink:
             broke = _said(error, "the connection broke")
             return delivery or Delivery(Disposition.RETRYABLE, broke, "ConnectionFailed")
         return delivery
+
+    def _headers(self, message: Message) -> Headers:
+        headers = [*_HEADERS, (b"Idempotency-Key", message.key.encode())]
+        if self._authenticate is not None:
+            headers += self._authenticate(message.key, message.body, self._clock.now())
+        return headers
 
     def _judge(self, response: httpcore.Response) -> Delivery:
         status = response.status

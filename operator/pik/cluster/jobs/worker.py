@@ -18,7 +18,7 @@ from pik.api.replay_job import ReplayJob
 from pik.api.targets import TargetType
 from pik.aws.clients import AssumedRole, AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
-from pik.cluster.jobs.secrets import authorization_from
+from pik.cluster.jobs.secrets import authenticated_by
 from pik.cluster.jobs.task import AggregateTask, ReplayTask, Task
 from pik.cluster.jobs.verdicts import ExitCode, Verdict
 from pik.controller.aws_cloud import AwsCloud
@@ -159,9 +159,7 @@ async def _until_halted(working: Awaitable[T | None], halting: asyncio.Event, gr
 async def _sinks(cloud: AwsCloud, plan: ReplayPlan, secrets: Path) -> AsyncIterator[tuple[Sink, Sink | None]]:
     """The plan's target, and where refused events go. Raises `SecretUnusable`."""
     target = plan.spec.target
-    sinks = [
-        cloud.sink(target, None if target.secret is None else authorization_from(secrets, target.secret))
-    ]
+    sinks = [cloud.sink(target, None if target.secret is None else authenticated_by(secrets, target.secret))]
     if plan.spec.dead_letter is not None:
         sinks.append(cloud.sink(TargetAddress(TargetType.SQS, plan.spec.dead_letter)))
     try:
