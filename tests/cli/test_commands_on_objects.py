@@ -74,6 +74,7 @@ def test_a_replay_with_everything(folder: Folder) -> None:
     assert spec["pace"] == {"eventsPerSecond": 7}
 
 
+FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:f"
 BUS = "arn:aws:events:eu-west-1:123456789012:event-bus/b"
 ARNS = "arn:aws:kinesis:eu-west-1:123456789012:stream/s"
 
@@ -84,6 +85,8 @@ ARNS = "arn:aws:kinesis:eu-west-1:123456789012:stream/s"
         ("--to-queue", "https://h/1/q", {"type": "SQS", "sqs": {"queueURL": "https://h/1/q"}}),
         ("--to-kinesis", "s", {"type": "Kinesis", "kinesis": {"streamName": "s"}}),
         ("--to-kinesis", ARNS, {"type": "Kinesis", "kinesis": {"streamARN": ARNS}}),
+        ("--to-lambda", "f:live", {"type": "Lambda", "lambda": {"functionName": "f:live"}}),
+        ("--to-lambda", FUNCTION, {"type": "Lambda", "lambda": {"functionARN": FUNCTION}}),
         ("--to-event-bus", "b", {"type": "EventBridge", "eventBridge": {"eventBusName": "b"}}),
         ("--to-event-bus", BUS, {"type": "EventBridge", "eventBridge": {"eventBusARN": BUS}}),
     ],

@@ -20,6 +20,7 @@ from pik.controller.objects import ObjectKey
 from pik.controller.world import Timing
 from pik.local.state import State
 from pik.local.up import LocalMode, Teller, UpSettings, local_mode
+from replay.functions import Function
 
 pytestmark = pytest.mark.emulator
 
@@ -44,7 +45,7 @@ class Place:
     arrived: Callable[[], list[dict[str, Any]]]
 
 
-def kinesis(clients: AwsClients, name: str) -> Place:
+def kinesis(clients: AwsClients, name: str, _: Path) -> Place:
     client: Any = clients.sender("kinesis")
     client.create_stream(StreamName=name, ShardCount=1)
     described = client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
@@ -59,7 +60,18 @@ def kinesis(clients: AwsClients, name: str) -> Place:
     return Place({"streamARN": described["StreamARN"]}, arrived)
 
 
-def event_bus(clients: AwsClients, name: str) -> Place:
+def function(clients: AwsClients, name: str, folder: Path) -> Place:
+    made = Function(clients, name, folder / "taken")
+
+    def arrived() -> list[dict[str, Any]]:
+        keyed = [{**orjson.loads(each["body"]), "pikkey": each["messageId"]} for each in made.taken()]
+        made.delete()
+        return keyed
+
+    return Place({"functionARN": made.arn}, arrived)
+
+
+def event_bus(clients: AwsClients, name: str, _: Path) -> Place:
     """With a rule that brings what a replay put there to a queue."""
     events: Any = clients.sender("events")
     sqs = clients.client("sqs")
@@ -81,18 +93,23 @@ def event_bus(clients: AwsClients, name: str) -> Place:
 
 
 @pytest.mark.parametrize(
-    ("page", "member", "made"), [("kinesis", "kinesis", kinesis), ("event-bridge", "eventBridge", event_bus)]
+    ("page", "member", "made"),
+    [
+        ("kinesis", "kinesis", kinesis),
+        ("event-bridge", "eventBridge", event_bus),
+        ("lambda", "lambda", function),
+    ],
 )
 async def test_the_manifest_of_a_target_is_applied_and_sends(
     page: str,
     member: str,
-    made: Callable[[AwsClients, str], Place],
+    made: Callable[[AwsClients, str, Path], Place],
     emulator: str,
     unique: str,
     tmp_path: Path,
 ) -> None:
     clients = AwsClients(AwsAccess(endpoint_url=emulator))
-    place = made(clients, unique)
+    place = made(clients, unique, tmp_path)
     queue = clients.client("sqs").create_queue(QueueName=unique)["QueueUrl"]
     job = yaml.safe_load(blocks(DOCS / "targets" / f"{page}.md", "yaml")[0].text)
     job["spec"]["target"][member] |= place.member

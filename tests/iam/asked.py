@@ -198,6 +198,12 @@ def _to_bus(operation: Operation, _: Surroundings) -> Iterable[Asked]:
         yield _asked(operation, "events:PutEvents", bus if bus.startswith("arn:") else named)
 
 
+def _to_function(operation: Operation, _: Surroundings) -> Iterable[Asked]:
+    name = operation.given["FunctionName"]
+    named = f"arn:{PARTITION}:lambda:{operation.region}:{ACCOUNT}:function:{name}"
+    yield _asked(operation, "lambda:InvokeFunction", name if name.startswith("arn:") else named)
+
+
 def _assume(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     given = operation.given
     yield _asked(operation, "sts:AssumeRole", given["RoleArn"], sts__ExternalId=given["ExternalId"])
@@ -245,6 +251,7 @@ _ASKED: dict[str, Ask] = {
     },
     "events:PutEvents": _to_bus,
     "kinesis:PutRecords": _to_stream,
+    "lambda:Invoke": _to_function,
     "sqs:SendMessageBatch": _to_queue,
     "sts:AssumeRole": _assume,
 }

@@ -8,8 +8,10 @@ import threading
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import ZipFile
 
 from iam.account import ACCOUNT, REGION, Account, arn_of
 from iam.stage import KIT, Stage
@@ -91,6 +93,7 @@ def script(account: Account, receiver: Receiver) -> Script:
     queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("orders", "dead")}
     account.root("kinesis").create_stream(StreamName="orders", ShardCount=1)
     account.root("events").create_event_bus(Name="orders")
+    _function(account, "orders")
     data = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/orders"
     for bucket in ("archive", "copies"):
         s3.create_bucket(Bucket=bucket)
@@ -118,6 +121,7 @@ def script(account: Account, receiver: Receiver) -> Script:
         "hook": f'{{type: HTTP, http: {{url: "{receiver.url}"}}}}',
         "stream": f'{{type: Kinesis, kinesis: {{streamARN: "{data}"}}}}',
         "bus": "{type: EventBridge, eventBridge: {eventBusName: orders}}",
+        "function": "{type: Lambda, lambda: {functionName: orders}}",
         "copy": "{type: S3, s3: {bucket: copies, prefix: of/orders}}",
     }
     jobs = {
@@ -132,6 +136,23 @@ def script(account: Account, receiver: Receiver) -> Script:
         for name, target in targets.items()
     }
     return Script(streams, jobs, key)
+
+
+def _function(account: Account, name: str) -> None:
+    """One that takes everything."""
+    package = BytesIO()
+    with ZipFile(package, "w") as code:
+        code.writestr("handler.py", "def handle(event, context):\n    return {}\n")
+    role = account.root("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    functions = account.root("lambda")
+    functions.create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Role=role,
+        Handler="handler.handle",
+        Code={"ZipFile": package.getvalue()},
+    )
+    functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
 
 
 def sent(*numbers: int, amount: int = 1) -> bytes:

@@ -106,7 +106,7 @@ def test_a_tenants_role_is_what_the_parts_need_that_work_in_it(day: Day, judge: 
     tenants = policy(Role.TENANT, places, [], Realm())
     parts = (Role.OPERATOR, Role.GATEWAY, Role.WORKER, Role.AGGREGATE, Role.TENANT)
     # a role is assumed, and a target sent to, with the parts' own rights
-    others = ("sts:", "sqs:", "kinesis:", "events:")
+    others = ("sts:", "sqs:", "kinesis:", "events:", "lambda:")
     theirs = [one for _, one in day.of(parts) if not one.action.startswith(others)]
     asked = [one for one in theirs if ":::copies" not in one.resource]
     asked = telling(tenants, asked)
@@ -133,6 +133,8 @@ def elsewhere(asked: Asked) -> Iterator[dict[str, Any]]:
             return  # a bucket that is deleted is looked through for others' streams, and emptied
         if len(parts) > 1:
             yield {"resource": ":".join([*head, "/".join([parts[0], "another", *parts[1:]])])}
+    elif name.startswith("function:"):
+        yield {"resource": ":".join([*head, "function:another"])}
     else:
         moved = ["another"] if len(parts) == 1 else [parts[0], "another", *parts[2:]]
         yield {"resource": ":".join([*head, "/".join(moved)])}

@@ -20,6 +20,7 @@ from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.ledger import reconcile_run
 from pik.execution.stream import Stream
 from pik.planning.replay.spec import replay_spec
+from replay.functions import Function
 from replay.slices import begin, job
 
 pytestmark = pytest.mark.emulator
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.emulator
 
 @pytest.fixture
 def proxy(emulator: str) -> Iterator[FaultProxy]:
-    with faulty(emulator, sometimes(11, 0.35, USUAL, only=["kinesis", "events"])) as proxy:
+    with faulty(emulator, sometimes(11, 0.35, USUAL, only=["kinesis", "events", "lambda"])) as proxy:
         yield proxy
 
 
@@ -80,6 +81,20 @@ async def test_a_pod_sends_to_a_data_stream(
     assert len(found) == ENTITIES
     assert sum(map(len, found.values())) == EVENTS
     assert all(times == sorted(times) for times in found.values())
+
+
+async def test_a_pod_sends_to_a_function(
+    stream: Stream, pods: Pods, proxy: FaultProxy, clients: AwsClients, unique: str, tmp_path: Path
+) -> None:
+    function = Function(clients, unique, tmp_path / "taken")
+    target = {"functionARN": function.arn, "batchSize": 5}
+    await sent(stream, pods, unique, {"type": "Lambda", "lambda": target})
+    assert proxy.failed > 0
+    records = function.taken()
+    found = by_entity([{**orjson.loads(record["body"]), "pikkey": record["messageId"]} for record in records])
+    assert sum(map(len, found.values())) == EVENTS
+    assert all(times == sorted(times) for times in found.values())
+    function.delete()
 
 
 async def test_a_pod_sends_to_an_event_bus(

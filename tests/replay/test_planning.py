@@ -32,6 +32,8 @@ from reading.streams import START, after
 from replay.slices import HTTP, job, spec
 
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/"
+FUNCTIONS = "arn:aws:lambda:eu-west-1:123456789012:function:"
+FUNCTION = {"type": "Lambda", "lambda": {"functionName": "f"}}
 BUS = {"type": "EventBridge", "eventBridge": {"eventBusName": "default"}}
 KINESIS = {"type": "Kinesis", "kinesis": {"streamName": "orders"}}
 SQS = {"type": "SQS", "sqs": {"queueURL": "https://sqs.eu-west-1.amazonaws.com/1/q"}}
@@ -73,6 +75,9 @@ OTHERS: list[dict[str, Any]] = [
     {"target": BUS},
     {"target": {"type": "EventBridge", "eventBridge": {"eventBusName": "default", "source": "s"}}},
     {"target": {"type": "EventBridge", "eventBridge": {"eventBusName": "default", "detailType": "s"}}},
+    {"target": FUNCTION},
+    {"target": {"type": "Lambda", "lambda": {"functionName": "f", "invocation": "Event"}}},
+    {"target": {"type": "Lambda", "lambda": {"functionName": "f", "batchSize": 5}}},
     {"order": "EventTime"},
     {"shards": 2},
     {"onError": {"action": "HoldEntity"}},
@@ -194,6 +199,31 @@ def test_an_arn_or_a_name_is_allowed_as_it_is_written(
     entry = {"type": "Kinesis"} if address is None else {"type": "Kinesis", "address": address}
     what = spec(target={"type": "Kinesis", "kinesis": named})
     assert reasons({"targets": [entry]}, what) == ([] if allowed else [Reason.POLICY_EXCEEDED])
+
+
+@pytest.mark.parametrize(
+    ("address", "function", "allowed"),
+    [
+        (f"{FUNCTIONS}f", f"{FUNCTIONS}f", True),
+        (f"{FUNCTIONS}f", f"{FUNCTIONS}f:live", False),
+        (f"{FUNCTIONS}f:*", f"{FUNCTIONS}f:live", True),
+        (f"{FUNCTIONS}f:*", f"{FUNCTIONS}f2:live", False),
+        (f"{FUNCTIONS}*", f"{FUNCTIONS}f:live", True),
+    ],
+)
+def test_a_functions_versions_are_allowed_by_a_star(address: str, function: str, allowed: bool) -> None:
+    what = spec(target={"type": "Lambda", "lambda": {"functionARN": function}})
+    entry = {"type": "Lambda", "address": address}
+    assert reasons({"targets": [entry]}, what) == ([] if allowed else [Reason.POLICY_EXCEEDED])
+
+
+def test_what_has_a_name_and_an_arn_is_one_place() -> None:
+    named = [{"functionName": "f"}, {"functionARN": f"{FUNCTIONS}f"}, {"functionARN": f"{FUNCTIONS}f:1"}]
+    places = {spec(target={"type": "Lambda", "lambda": each}).target.place for each in named}
+    assert len(places) == 1
+    streams = [{"streamName": "f"}, {"streamARN": f"{ARN}f"}]
+    places |= {spec(target={"type": "Kinesis", "kinesis": each}).target.place for each in streams}
+    assert len(places) == 2
 
 
 def test_a_type_that_is_not_listed_is_not_allowed_and_neither_is_a_dead_letter_queue() -> None:
@@ -357,6 +387,9 @@ def test_costs_are_requests_by_their_list_price() -> None:
     assert estimated_cost(estimated_requests(measure, stream, 1), stream) == "0.0241"
     bus = spec(target=BUS).target
     assert estimated_cost(estimated_requests(measure, bus, 1), bus) == "1.0101"
+    function = spec(target=FUNCTION).target
+    assert estimated_requests(measure, function, 1).target == 100_000
+    assert estimated_cost(estimated_requests(measure, function, 1), function) == "0.0301"
     large = Measure(1_000, 1_000 * 100_000, START.text, after(1).text, 0, 0)
     assert estimated_requests(large, queue, 1).target == 1_534
     assert estimated_requests(large, stream, 1).target == 4_000
@@ -367,6 +400,9 @@ def test_a_status_can_say_where_a_target_keeps_less_order() -> None:
     assert order_caveat(spec(target=FIFO)) is None
     assert "EventTime" in (order_caveat(spec(target=FIFO, order="EventTime")) or "")
     assert "no order" in (order_caveat(spec(target=BUS)) or "")
+    waiting = {"type": "Lambda", "lambda": {"functionName": "f", "invocation": "Event"}}
+    assert "no order" in (order_caveat(spec(target=waiting)) or "")
+    assert order_caveat(spec(target=FUNCTION)) is None
     assert order_caveat(spec(target=KINESIS)) is None
     assert "shard" in (order_caveat(spec(target=KINESIS, order="EventTime")) or "")
     assert order_caveat(spec()) is None

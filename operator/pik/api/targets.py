@@ -17,12 +17,21 @@ class TargetType(StrEnum):
     S3 = "S3"
     KINESIS = "Kinesis"
     EVENT_BRIDGE = "EventBridge"
+    LAMBDA = "Lambda"
 
 
 class S3Format(StrEnum):
     PARQUET = "Parquet"
     NDJSON = "NDJSON"
 
+
+class Invocation(StrEnum):
+    REQUEST_RESPONSE = "RequestResponse"
+    EVENT = "Event"
+
+
+DEFAULT_BATCH = 10
+"""Events of one call of a function, at most."""
 
 _HOST = r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 _PRINTABLE_BUT_HASH = r'[!-"$-~]'
@@ -56,16 +65,27 @@ EventBusARN = Annotated[
 ]
 EventBusName = Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9_.-]+$")]
 
+_FUNCTION = r"[A-Za-z0-9_-]{1,64}"
+_QUALIFIER = r"[A-Za-z0-9_$-]{1,128}"
+FunctionARN = Annotated[
+    str,
+    StringConstraints(
+        max_length=2048, pattern=rf"^{_ARN}lambda{_PLACE}function:{_FUNCTION}(:{_QUALIFIER})?$"
+    ),
+]
+FunctionName = Annotated[str, StringConstraints(max_length=193, pattern=rf"^{_FUNCTION}(:{_QUALIFIER})?$")]
+
 AllowedAddress = Annotated[
     str,
     StringConstraints(
         max_length=1024,
         pattern=rf"^((https?://{_HOST}|s3://[a-z0-9.-]+)(/{_PRINTABLE_BUT_HASH_AND_STAR}*)?(/\*)?"
         rf"|{_ARN}(kinesis{_PLACE}stream|events{_PLACE}event-bus)/([A-Za-z0-9_.-]+|\*)"
-        r"|[A-Za-z0-9_.-]{1,256})$",
+        rf"|{_ARN}lambda{_PLACE}function:({_FUNCTION}(:({_QUALIFIER}|\*))?|\*)"
+        rf"|[A-Za-z0-9_.-]{{1,256}}(:{_QUALIFIER})?)$",
     ),
 ]
-"""An address, or with `/*` at its end every address below one."""
+"""An address, or with a star at its end every address below one."""
 
 
 class AllowedTarget(Value):
@@ -77,7 +97,8 @@ class AllowedTarget(Value):
                 "!has(self.address) || (self.type in ['SQS', 'HTTP'] ? self.address.matches('^https?://')"
                 " : self.type == 'S3' ? self.address.startsWith('s3://')"
                 " : !self.address.contains('://') && (!self.address.startsWith('arn:')"
-                " || self.address.contains(self.type == 'Kinesis' ? ':kinesis:' : ':events:')))",
+                " || self.address.contains(self.type == 'Kinesis' ? ':kinesis:'"
+                " : self.type == 'EventBridge' ? ':events:' : ':lambda:')))",
                 "must begin with s3:// for type S3, with http:// or https:// for SQS and HTTP, and be the "
                 "ARN or name of what the others send to",
                 "address",
@@ -90,7 +111,7 @@ class AllowedTarget(Value):
         default=None,
         description="The address that is allowed: the queue's URL for SQS, the URL for HTTP, "
         "s3://bucket/prefix for S3, the ARN for the others, or the name where jobs name it by that. "
-        "One that ends in /* allows every address below it. "
+        "One that ends in /* or :* allows every address below it. "
         "Absent: every address of this type.",
     )
 
@@ -174,15 +195,46 @@ class EventBridgeTarget(Value):
     )
 
 
+class LambdaTarget(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.functionARN) != has(self.functionName)",
+                "exactly one of functionARN and functionName is required",
+            )
+        )
+    )
+
+    functionARN: FunctionARN | None = Field(
+        default=None,
+        description="ARN of the function, which also says its region and account; with a version or alias or "
+        "without.",
+    )
+    functionName: FunctionName | None = Field(
+        default=None,
+        description="Name of the function, in the region and account that the replay works in; with a "
+        "version or alias after a colon or without.",
+    )
+    invocation: Invocation = Field(
+        default=Invocation.REQUEST_RESPONSE,
+        description="RequestResponse: the function is waited for, and names the events that it did not take. "
+        "Event: Lambda keeps the batch and calls the function; what becomes of it is not seen here.",
+    )
+    batchSize: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=DEFAULT_BATCH, description="Events of one call, at most."
+    )
+
+
 class Target(Value):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
                 "(self.type == 'SQS') == has(self.sqs) && (self.type == 'HTTP') == has(self.http)"
                 " && (self.type == 'S3') == has(self.s3) && (self.type == 'Kinesis') == has(self.kinesis)"
-                " && (self.type == 'EventBridge') == has(self.eventBridge)",
+                " && (self.type == 'EventBridge') == has(self.eventBridge)"
+                " && (self.type == 'Lambda') == has(self.lambda)",
                 "must have the member that type names and no other: sqs for SQS, http for HTTP, s3 for S3, "
-                "kinesis for Kinesis, eventBridge for EventBridge",
+                "kinesis for Kinesis, eventBridge for EventBridge, lambda for Lambda",
             )
         )
     )
@@ -194,4 +246,7 @@ class Target(Value):
     kinesis: KinesisTarget | None = Field(default=None, description="The data stream, with type Kinesis.")
     eventBridge: EventBridgeTarget | None = Field(
         default=None, description="The event bus, with type EventBridge."
+    )
+    lambda_: LambdaTarget | None = Field(
+        default=None, alias="lambda", description="The function, with type Lambda."
     )

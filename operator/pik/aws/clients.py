@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+
+LONGEST_INVOKE = 120.0
+"""Seconds that a call of a function waits for it."""
 
 
 class AssumedRole(msgspec.Struct, frozen=True):
@@ -93,10 +97,14 @@ class AwsClients:
     def sender(self, service: Literal["kinesis"]) -> KinesisClient: ...
     @overload
     def sender(self, service: Literal["events"]) -> EventBridgeClient: ...
+    @overload
+    def sender(self, service: Literal["lambda"]) -> LambdaClient: ...
     def sender(self, service: str) -> Any:
         """A client that a replay sends by: it never repeats a call by itself, since the replay counts and
         records each try. Raises as `client`."""
         once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        if service == "lambda":
+            once = once.merge(Config(read_timeout=LONGEST_INVOKE))
         return self._observed(service, self._config(service).merge(once))
 
     def _observed(self, service: str, config: Config) -> Any:

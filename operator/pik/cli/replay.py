@@ -37,6 +37,7 @@ from pik.domain.instants import Instant
 @click.option("--to-s3", metavar="s3://BUCKET/PREFIX", help="Target: a place in S3, in Parquet.")
 @click.option("--to-kinesis", metavar="NAME|ARN", help="Target: a Kinesis data stream.")
 @click.option("--to-event-bus", metavar="NAME|ARN", help="Target: an EventBridge event bus.")
+@click.option("--to-lambda", metavar="NAME|ARN", help="Target: a Lambda function, which is waited for.")
 @click.option("--run", is_flag=True, help="Send it. Default: the plan is shown, and nothing is sent.")
 @click.option("--print", "printed", is_flag=True, help="Print the manifest and apply nothing.")
 @at_a_shelf
@@ -132,6 +133,11 @@ def _event_bus(bus: str) -> dict[str, Any]:
     return {"type": "EventBridge", "eventBridge": named}
 
 
+def _lambda(function: str) -> dict[str, Any]:
+    named = {"functionARN" if _is_arn(function) else "functionName": function}
+    return {"type": "Lambda", "lambda": named}
+
+
 def _is_arn(text: str) -> bool:
     return text.startswith("arn:")
 
@@ -142,4 +148,5 @@ _TARGETS: dict[str, Callable[[str], dict[str, Any]]] = {
     "to_s3": _s3,
     "to_kinesis": _kinesis,
     "to_event_bus": _event_bus,
+    "to_lambda": _lambda,
 }

@@ -10,13 +10,14 @@ import msgspec
 from botocore.loaders import Loader
 
 from pik.api.capture_stream import CaptureStream, IndexWrites, ObjectLockMode, Storage
-from pik.api.targets import S3Format, TargetType
+from pik.api.targets import DEFAULT_BATCH, Invocation, S3Format, TargetType
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
 from pik.aws.event_bridge_sink import EventBridgeSink
 from pik.aws.inventory import AwsInventory
 from pik.aws.kinesis_sink import KinesisSink
+from pik.aws.lambda_sink import LambdaSink
 from pik.aws.observing import AwsObserver
 from pik.aws.provisioner import AwsProvisioner
 from pik.aws.s3_objects import Lock, S3ObjectStore
@@ -39,6 +40,7 @@ from pik.sinks.http import Authenticate, HTTPSink
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_lambda import LambdaClient
 
 
 class AwsCloud:
@@ -156,6 +158,14 @@ class AwsCloud:
                     source=target.source,
                     detail_type=target.detail_type,
                 )
+            case TargetType.LAMBDA:
+                return LambdaSink(
+                    self._region(target.region).functions,
+                    self._io,
+                    target.address,
+                    waits=target.invocation is not Invocation.EVENT,
+                    batch_events=target.batch or DEFAULT_BATCH,
+                )
 
     def _region(self, name: str | None) -> _Region:
         if name not in self._regions:
@@ -190,6 +200,10 @@ class _Region:
     @cached_property
     def events(self) -> EventBridgeClient:
         return self.clients.sender("events")
+
+    @cached_property
+    def functions(self) -> LambdaClient:
+        return self.clients.sender("lambda")
 
     @cached_property
     def kinesis(self) -> KinesisClient:

@@ -21,6 +21,7 @@ class SinkTraits(msgspec.Struct, frozen=True):
     in_flight: int  # calls that may be under way at once
     order: TargetOrder
     remembers_seconds: float | None  # how long it drops repeats of a key; None: unknown
+    longest_call: float = 0.0  # seconds that a call may take, where that may be longer than a lease
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class Batch(msgspec.Struct, frozen=True):
 class Disposition(StrEnum):
     DELIVERED = "Delivered"
     RETRYABLE = "Retryable"  # not now, or nobody knows
+    FAILED = "Failed"  # not this one, and nobody knows why: refused when all tries came to that
     REFUSED = "Refused"  # for good
 
 

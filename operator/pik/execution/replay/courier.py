@@ -21,7 +21,7 @@ from pik.planning.replay.batches import TargetOrder, batches, waves
 from pik.planning.replay.messages import Messages
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.records import Failure, Result, Totals
-from pik.ports.sinks import Batch, Delivery, Sink
+from pik.ports.sinks import Batch, Delivery, Disposition, Sink
 from pik.ports.system import Clock, Entropy
 
 
@@ -160,9 +160,11 @@ class Courier:
             if paced:
                 await self._lease.sleep(self._pacer.take(len(pending)))
             await self._lease.keep()
-            deliveries = await sink.send(
+            sending = sink.send(
                 Batch(self._plan.run_id, self._shard, chunk, messages.at(pending), self._replay)
             )
+            outlasting = sink.traits.longest_call > self._settings.lease_seconds / 2
+            deliveries = await (self._lease.during(sending) if outlasting else sending)
             later = fates.settle(pending, deliveries, attempt + hidden - 1)
             if not later:
                 return
@@ -171,6 +173,9 @@ class Courier:
             hidden += last.tries - 1
             if attempt < self._settings.attempts:
                 await self._lease.sleep(self._wait(attempt, [delivery for _, delivery in later]))
+        if all(delivery.disposition is Disposition.FAILED for _, delivery in later):
+            fates.give_up(later, self._settings.attempts + hidden)
+            return
         raise TargetUnavailable(
             f"{len(pending)} events were not taken in {self._settings.attempts} tries; the last answer: "
             f"{last.reason} {last.answer}"

@@ -44,7 +44,7 @@ class Fates:
             return []
         again = []
         for position, delivery in zip(positions, deliveries, strict=True):
-            if delivery.disposition is Disposition.RETRYABLE:
+            if delivery.disposition in (Disposition.RETRYABLE, Disposition.FAILED):
                 again.append((position, delivery))
                 continue
             result = _RESULTS[delivery.disposition]
@@ -52,6 +52,12 @@ class Fates:
             if result is Result.FAILED:
                 self.failed.append(position)
         return again
+
+    def give_up(self, left: Sequence[tuple[int, Delivery]], tries: int) -> None:
+        """The target did not take these in so many tries."""
+        for position, delivery in left:
+            self._fates[position] = Fate(Result.FAILED, delivery.answer, delivery.reason, tries)
+            self.failed.append(position)
 
     def bury(self, positions: Collection[int]) -> None:
         """These went to the dead letter queue."""

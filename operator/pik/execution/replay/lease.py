@@ -3,8 +3,14 @@ conditional objects of the run, so a lease that is lost unseen costs no more tha
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 from pik.domain.errors import LeaseLost
 from pik.execution.stream import Stream
+
+T = TypeVar("T")
 
 
 class Lease:
@@ -36,6 +42,18 @@ class Lease:
             await self._stream.clock.sleep(step)
             seconds -= step
             await self.keep()
+
+    async def during(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does it, and keeps the lease meanwhile. Raises `LeaseLost`; the work is cancelled then."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait([task], timeout=self._seconds / 3))[0]:
+                await self.keep()
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
 
     async def release(self) -> None:
         await self._stream.index.release(self._name, self._holder)

@@ -68,6 +68,14 @@ def _to_bus(target: Target, realm: Realm) -> list[Statement]:
     return [Statement("Put", ("events:PutEvents",), (arn,))]
 
 
+def _to_function(target: Target, realm: Realm) -> list[Statement]:
+    function = target.lambda_
+    if function is None:
+        return []
+    arn = function.functionARN or realm.arn("lambda", f"function:{function.functionName}")
+    return [Statement("Invoke", ("lambda:InvokeFunction",), (arn,))]
+
+
 def _nothing(target: Target, realm: Realm) -> list[Statement]:  # noqa: ARG001 - one of several
     """HTTP is none of AWS's."""
     return []
@@ -79,6 +87,7 @@ SENDING: dict[TargetType, Callable[[Target, Realm], list[Statement]]] = {  # a t
     TargetType.S3: _to_s3,
     TargetType.KINESIS: _to_kinesis,
     TargetType.EVENT_BRIDGE: _to_bus,
+    TargetType.LAMBDA: _to_function,
 }
 
 

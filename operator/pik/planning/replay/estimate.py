@@ -8,7 +8,7 @@ from decimal import ROUND_UP, Decimal
 import msgspec
 
 from pik.api.replay_job import Duplicates
-from pik.api.targets import TargetType
+from pik.api.targets import DEFAULT_BATCH, TargetType
 from pik.domain.arrivals import Outcome
 from pik.domain.instants import parse_instant
 from pik.domain.segments import SegmentEntry
@@ -31,6 +31,7 @@ _KINESIS_UNIT = Decimal("0.014") / 1_000_000  # of a provisioned stream
 _KINESIS_UNIT_BYTES = 25_600  # of a record; more is billed as more units
 _EVENT_BRIDGE_UNIT = Decimal("1.00") / 1_000_000
 _EVENT_BRIDGE_UNIT_BYTES = 65_536
+_LAMBDA_REQUEST = Decimal("0.20") / 1_000_000  # without the function's own time
 _SQS_BILLED_BYTES = 65_536  # of a request's payload; more is billed as more requests
 _SQS_BATCH = 10
 _ENVELOPE_BYTES = 500  # what a CloudEvent adds to its payload, about
@@ -95,6 +96,8 @@ def estimated_requests(measure: Measure, target: TargetAddress, shards: int) -> 
         return Requests(measure.matched * _ceil(_mean(measure), _KINESIS_UNIT_BYTES), bookkeeping)
     if target.type is TargetType.EVENT_BRIDGE:
         return Requests(measure.matched * _ceil(_mean(measure), _EVENT_BRIDGE_UNIT_BYTES), bookkeeping)
+    if target.type is TargetType.LAMBDA:
+        return Requests(_ceil(measure.matched, target.batch or DEFAULT_BATCH), bookkeeping)
     return Requests(chunks if target.type is TargetType.S3 else 0, bookkeeping)
 
 
@@ -106,6 +109,7 @@ def estimated_cost(requests: Requests, target: TargetAddress) -> str:
         TargetType.S3: _S3_PUT,
         TargetType.KINESIS: _KINESIS_UNIT,
         TargetType.EVENT_BRIDGE: _EVENT_BRIDGE_UNIT,
+        TargetType.LAMBDA: _LAMBDA_REQUEST,
     }
     cost = requests.bookkeeping * _S3_PUT + requests.target * each.get(target.type, Decimal(0))
     return f"{cost.quantize(Decimal('0.0001'), ROUND_UP)}"

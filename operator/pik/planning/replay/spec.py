@@ -12,7 +12,7 @@ import orjson
 import rfc8785
 
 from pik.api.replay_job import Duplicates, ErrorAction, Order, ReplayJobSpec, StaleAction, TimeField
-from pik.api.targets import S3Format, Target, TargetType
+from pik.api.targets import Invocation, S3Format, Target, TargetType
 from pik.domain.instants import parse_instant
 from pik.domain.transform import Action, Rule
 from pik.domain.windows import Window
@@ -30,11 +30,16 @@ class TargetAddress(msgspec.Struct, frozen=True):
     secret: str | None = None  # name of the Secret, in the job's namespace, that an endpoint is shown
     source: str | None = None  # of an event bus: what its rules see; None: each event's own
     detail_type: str | None = None  # the same
+    invocation: Invocation | None = None  # of a function
+    batch: int | None = None  # of a function: most events of one call
 
     @property
     def place(self) -> str:
-        """The same for every way in which the address may be written that is known to lead there: case of the
-        host, the scheme's own port."""
+        """The same for every way in which the address may be written that may lead there: case of the host,
+        the scheme's own port, an ARN or the name in it."""
+        if "://" not in self.address:
+            named = self.address.split(":function:")[-1].rsplit("/", 1)[-1]
+            return f"{self.type} {named.split(':')[0]}"
         parts = urlsplit(self.address)
         if not parts.hostname:
             return f"{self.type} {self.address}"
@@ -90,7 +95,7 @@ class ReplaySpec(msgspec.Struct, frozen=True):
         """JSON values, for hashing. A field that came later is left out where it is absent: what was hashed
         before has the same hash."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        for field in ("secret", "source", "detail_type"):
+        for field in ("secret", "source", "detail_type", "invocation", "batch"):
             if values["target"][field] is None:
                 del values["target"][field]
         if not self.transform:
@@ -136,6 +141,10 @@ def order_caveat(spec: ReplaySpec) -> str | None:
         return "a standard queue keeps no order: events are sent in order and may be received in another"
     if spec.target.type is TargetType.EVENT_BRIDGE:
         return "an event bus keeps no order: events are sent in order and may be received in another"
+    if spec.target.invocation is Invocation.EVENT:
+        return (
+            "a function that is not waited for keeps no order, and what becomes of a batch is not seen here"
+        )
     if spec.target.is_fifo and spec.order is not Order.ENTITY_TIME:
         return f"a FIFO queue keeps each entity's order; {spec.order} across entities is that of sending only"
     if spec.target.type is TargetType.KINESIS and spec.order is not Order.ENTITY_TIME:
@@ -162,6 +171,14 @@ def target_address(target: Target) -> TargetAddress:
             bus.eventBusARN or bus.eventBusName or "",
             source=bus.source,
             detail_type=bus.detailType,
+        )
+    if target.type is TargetType.LAMBDA and target.lambda_ is not None:
+        function = target.lambda_
+        return TargetAddress(
+            TargetType.LAMBDA,
+            function.functionARN or function.functionName or "",
+            invocation=function.invocation,
+            batch=function.batchSize,
         )
     raise ValueError(f"a target of type {target.type} without its member")
 
