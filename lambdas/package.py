@@ -18,6 +18,11 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
+
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -31,6 +36,10 @@ RUNTIME = "3.13"
 MOST_UNPACKED = 250 * 2**20
 """Bytes of a function with its layers (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 
+C_LIBRARY = (2, 34)
+"""Version of glibc on Amazon Linux 2023."""
+
+LEVEL = 6  # of compression
 _DATE = (1980, 1, 1, 0, 0, 0)
 _PIK = ("api", "aws", "domain", "execution", "functions", "gateway", "planning", "ports")
 _LEFT_OUT = re.compile(
@@ -39,9 +48,10 @@ _LEFT_OUT = re.compile(
     | \.(pyc|pyx|pxd|pxi|pyi|h|hpp|c|cc|cpp|lib)$
     | \.dist-info/(?!METADATA$)
     | ^pyarrow/(src|includes|interchange)/
-    | ^pyarrow/lib(arrow_flight|arrow_python_flight|arrow_python_parquet_encryption)
+    | ^pyarrow/lib(arrow_flight|arrow_python_flight|arrow_python_parquet_encryption|arrow_s3)
     | ^pyarrow/libarrow_python\.so(\.\d+\.\d+\.\d+)?$
     | ^pyarrow/_?(flight|s3fs|gcsfs|azurefs|hdfs|orc|feather|substrait|cuda|pyarrow_cpp_tests|jvm)\b
+    | ^pyarrow/_(dataset_)?parquet_encryption\b
     | ^boto3/examples/
     """,
     re.VERBOSE,
@@ -68,26 +78,33 @@ TARGETS = (
 )
 
 
-def package(function: str, target: Target, out: Path, *, uv: Path, python: str = RUNTIME) -> Path:
+def package(
+    function: str, target: Target, out: Path, *, uv: Path, python: str = RUNTIME, level: int = LEVEL
+) -> Path:
     """Makes the zip of a function. Raises `CannotPackage`, and CalledProcessError where uv failed."""
     with tempfile.TemporaryDirectory(prefix="pik-lambda-") as scratch:
-        tree = Path(scratch)
-        _install(HERE / function / "requirements.txt", tree, target, uv, python)
-        shutil.copy(HERE / function / "handler.py", tree / "handler.py")
-        for part in ("__init__.py", *_PIK):
-            there = ROOT / "operator" / "pik" / part
-            into = tree / "pik" / part
-            if there.is_dir():
-                shutil.copytree(there, into)
-            else:
-                into.parent.mkdir(exist_ok=True)
-                shutil.copy(there, into)
-        names = sorted(kept(tree, FUNCTIONS[function]))
-        check(tree, names, target)
+        names = put_together(function, target, Path(scratch), uv=uv, python=python)
         out.mkdir(parents=True, exist_ok=True)
         made = out / f"{function}-{target.architecture}.zip"
-        write(tree, names, made)
+        write(Path(scratch), names, made, level)
         return made
+
+
+def put_together(function: str, target: Target, tree: Path, *, uv: Path, python: str = RUNTIME) -> list[str]:
+    """Fills a folder; the names of those files in it that go into the package. Raises as `package` does."""
+    _install(HERE / function / "requirements.txt", tree, target, uv, python)
+    shutil.copy(HERE / function / "handler.py", tree / "handler.py")
+    for part in ("__init__.py", *_PIK):
+        there = ROOT / "operator" / "pik" / part
+        into = tree / "pik" / part
+        if there.is_dir():
+            shutil.copytree(there, into)
+        else:
+            into.parent.mkdir(exist_ok=True)
+            shutil.copy(there, into)
+    names = sorted(kept(tree, FUNCTIONS[function]))
+    check(tree, names, target)
+    return names
 
 
 def _install(requirements: Path, tree: Path, target: Target, uv: Path, python: str) -> None:
@@ -117,16 +134,41 @@ def check(tree: Path, names: list[str], target: Target) -> None:
     size = sum((tree / name).stat().st_size for name in names)
     if size > MOST_UNPACKED:
         raise CannotPackage(f"{size} bytes unpacked, and AWS takes {MOST_UNPACKED}")
+    left_out = {path.name for path in tree.rglob("*")} - {Path(name).name for name in names}
     for name in names:
         with (tree / name).open("rb") as file:
-            head = file.read(20)
-        if head[:4] == b"\x7fELF" and int.from_bytes(head[18:20], "little") != target.machine:
-            raise CannotPackage(f"{name} is not for {target.architecture}")
+            if file.read(4) == b"\x7fELF":
+                _check_library(name, file, target, left_out)
 
 
-def write(tree: Path, names: list[str], archive: Path) -> None:
+def _check_library(name: str, file: BinaryIO, target: Target, left_out: Set[str]) -> None:
+    """That it is for the machine, that the C library there is new enough, and that the libraries which it was
+    linked with are in the package if they were installed. Raises `CannotPackage`."""
+    file.seek(0)
+    if int.from_bytes(file.read(20)[18:], "little") != target.machine:
+        raise CannotPackage(f"{name} is not for {target.architecture}")
+    library = ELFFile(file)
+    for section in library.iter_sections():
+        if isinstance(section, DynamicSection):
+            for tag in section.iter_tags("DT_NEEDED"):
+                if tag.needed in left_out:
+                    raise CannotPackage(f"{name} needs {tag.needed}, which is left out")
+        if isinstance(section, GNUVerNeedSection):
+            for _, versions in section.iter_versions():
+                wanted = max((_glibc(each.name) for each in versions), default=())
+                if wanted > C_LIBRARY:
+                    raise CannotPackage(f"{name} needs glibc {wanted}, and there is {C_LIBRARY}")
+
+
+def _glibc(version: str) -> tuple[int, ...]:
+    """Of `GLIBC_2.28`; empty for a version of another library."""
+    _, is_glibc, numbers = version.partition("GLIBC_")
+    return tuple(int(number) for number in numbers.split(".") if number.isdigit()) if is_glibc else ()
+
+
+def write(tree: Path, names: list[str], archive: Path, level: int = LEVEL) -> None:
     """A zip of these files, whenever they were made and by whom."""
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as made:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as made:
         for name in names:
             entry = zipfile.ZipInfo(name, _DATE)
             entry.external_attr = 0o100644 << 16
@@ -143,6 +185,7 @@ def main() -> None:
     )
     options.add_argument("--architecture", choices=[target.architecture for target in TARGETS])
     options.add_argument("--function", choices=FUNCTIONS)
+    options.add_argument("--level", type=int, default=LEVEL, help="of compression: 1 is quick, 9 is small")
     asked = options.parse_args()
     for function in FUNCTIONS:
         for target in TARGETS:
@@ -151,7 +194,7 @@ def main() -> None:
                 function,
             ):
                 continue
-            made = package(function, target, asked.out, uv=asked.uv, python=asked.python)
+            made = package(function, target, asked.out, uv=asked.uv, python=asked.python, level=asked.level)
             with zipfile.ZipFile(made) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())
             digest = sha256(made.read_bytes()).hexdigest()

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +27,35 @@ from pik.execution.reindex import reindex
 from pik.execution.stream import Deduplication, Stream
 from pik.execution.stream_task import StreamTask
 from pik.functions.streams import opened
+from pik.local import emulator as embedded
 
 Packages = Callable[[str], Path]
 """The package of a function, as the emulator can run it."""
 
+_ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
+MACHINES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+"""Architectures as AWS calls them."""
+
 # the emulator's own environment has a file that sets this one up; all else comes from the package
 STRANGERS = frozenset({"_distutils_hack"})
+
+
+def uv() -> Path:
+    """The program that installs distributions."""
+    return Path(shutil.which("uv") or embedded.cache_directory(os.environ) / "uv" / "bin" / "uv")
+
+
+def build(function: str, out: Path) -> Path:
+    """The package of a function: for the emulator's own Python, on this machine."""
+    python = embedded.install(embedded.cache_directory(os.environ))
+    asked = [python, "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]
+    version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    architecture = MACHINES[platform.machine()]
+    command = [sys.executable, _ROOT / "lambdas" / "package.py", "--uv", uv(), "--out", out, "--level", "1"]
+    command += ["--python", version, "--architecture", architecture, "--function", function]
+    subprocess.run(command, check=True)
+    return out / f"{function}-{architecture}.zip"
 
 
 class Place:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import pyarrow
 import pytest
+from msgspec import _core
+
+from functions.deployed import MACHINES, uv
 
 _FILE = Path(__file__).parents[2] / "lambdas" / "package.py"
 
@@ -42,12 +49,51 @@ def test_what_never_runs_there_is_left_out(tmp_path: Path, packaging: ModuleType
     assert sorted(packaging.kept(tmp_path, {"s3"})) == sorted(kept)
 
 
+def own(packaging: ModuleType) -> Any:
+    """The target that is this machine."""
+    return next(target for target in packaging.TARGETS if target.architecture == MACHINES[platform.machine()])
+
+
 def test_a_library_of_another_machine_is_refused(tmp_path: Path, packaging: ModuleType) -> None:
-    x86, arm = packaging.TARGETS
+    _, arm = packaging.TARGETS
     (tmp_path / "a.so").write_bytes(elf(62))
-    packaging.check(tmp_path, ["a.so"], x86)
     with pytest.raises(packaging.CannotPackage, match=r"a\.so is not for arm64"):
         packaging.check(tmp_path, ["a.so"], arm)
+
+
+def test_a_library_must_find_what_it_was_linked_with(tmp_path: Path, packaging: ModuleType) -> None:
+    names = [path.name for path in Path(pyarrow.__file__).parent.glob("libarrow*.so.*")]
+    [inner] = [name for name in names if re.fullmatch(r"libarrow\.so\.\d+", name)]
+    [outer] = [name for name in names if re.fullmatch(r"libarrow_acero\.so\.\d+", name)]
+    for name in names:
+        (tmp_path / name).symlink_to(Path(pyarrow.__file__).parent / name)
+    packaging.check(tmp_path, [name for name in names if "flight" not in name], own(packaging))
+    with pytest.raises(packaging.CannotPackage, match=f"{outer} needs .*{inner}, which is left out"):
+        packaging.check(tmp_path, [outer, *(name for name in names if "_compute" in name)], own(packaging))
+
+
+def test_a_library_for_a_newer_c_library_is_refused(
+    tmp_path: Path, packaging: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Path(_core.__file__)
+    (tmp_path / there.name).symlink_to(there)
+    packaging.check(tmp_path, [there.name], own(packaging))
+    monkeypatch.setattr(packaging, "C_LIBRARY", (2, 1))
+    with pytest.raises(packaging.CannotPackage, match="needs glibc"):
+        packaging.check(tmp_path, [there.name], own(packaging))
+
+
+def test_what_is_shipped_is_the_same_for_each_machine(tmp_path: Path, packaging: ModuleType) -> None:
+    """Of the largest; `put_together` looks at sizes and libraries."""
+    found = []
+    for target in packaging.TARGETS:
+        tree = tmp_path / target.architecture
+        names = packaging.put_together("processor", target, tree, uv=uv())
+        found.append({re.sub(r"-(x86_64|aarch64)-linux-gnu", "", name) for name in names})
+    assert found[0] == found[1]
+    assert {"handler.py", "duckdb/__init__.py", "sqlglot/__init__.py", "tzdata/zones"} <= found[0]
+    assert any(name.startswith("pyarrow/libparquet.so") for name in found[0])
+    assert any(name.endswith(".cpython-313.so") for name in found[0])
 
 
 def test_more_than_aws_takes_is_refused(tmp_path: Path, packaging: ModuleType) -> None:
