@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from docs.pages import DOCS, blocks
+from jobs.receivers import Receiver
+from pik.api.targets import TargetType
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.controller.objects import ObjectKey
 from pik.controller.world import Timing
@@ -32,6 +34,7 @@ metadata: {{name: orders}}
 spec:
   storage: {{prefix: some, bucket: {{name: "{bucket}"}}}}
 """
+PAGES = sorted((DOCS / "targets").glob("*.md"))
 PATIENCE = 60.0
 EVENTS = 12
 
@@ -43,6 +46,50 @@ class Place:
 
     member: dict[str, Any]
     arrived: Callable[[], list[dict[str, Any]]]
+
+
+def queue(clients: AwsClients, name: str, _: Path) -> Place:
+    sqs = clients.client("sqs")
+    fifo = {"FifoQueue": "true"}
+    url = sqs.create_queue(QueueName=f"{name}.fifo", Attributes=fifo)["QueueUrl"]
+
+    def arrived() -> list[dict[str, Any]]:
+        found = []
+        while got := sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            for each in got:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=each["ReceiptHandle"])
+                key = each["MessageAttributes"]["pikkey"]["StringValue"]
+                found.append({**orjson.loads(each["Body"]), "pikkey": key})
+        return found
+
+    return Place({"queueURL": url}, arrived)
+
+
+def endpoint(_: AwsClients, name: str, __: Path) -> Place:
+    receiver = Receiver()
+    receiver.start()
+
+    def arrived() -> list[dict[str, Any]]:
+        receiver.stop()
+        return [{**orjson.loads(got.body), "pikkey": got.key} for got in receiver.received]
+
+    return Place({"url": receiver.url}, arrived)
+
+
+def bucket(clients: AwsClients, name: str, _: Path) -> Place:
+    s3 = clients.client("s3")
+    s3.create_bucket(Bucket=f"{name}-again")
+
+    def arrived() -> list[dict[str, Any]]:
+        found = []
+        for each in s3.list_objects_v2(Bucket=f"{name}-again", Prefix="incidents/4711/run=")["Contents"]:
+            body = s3.get_object(Bucket=f"{name}-again", Key=each["Key"])["Body"].read()
+            found += [{**orjson.loads(line), "pikkey": each["Key"]} for line in body.splitlines()]
+        return found
+
+    return Place({"bucket": f"{name}-again"}, arrived)
 
 
 def kinesis(clients: AwsClients, name: str, _: Path) -> Place:
@@ -95,6 +142,9 @@ def event_bus(clients: AwsClients, name: str, _: Path) -> Place:
 @pytest.mark.parametrize(
     ("page", "member", "made"),
     [
+        ("http", "http", endpoint),
+        ("sqs", "sqs", queue),
+        ("s3", "s3", bucket),
         ("kinesis", "kinesis", kinesis),
         ("event-bridge", "eventBridge", event_bus),
         ("lambda", "lambda", function),
@@ -110,10 +160,10 @@ async def test_the_manifest_of_a_target_is_applied_and_sends(
 ) -> None:
     clients = AwsClients(AwsAccess(endpoint_url=emulator))
     place = made(clients, unique, tmp_path)
-    queue = clients.client("sqs").create_queue(QueueName=unique)["QueueUrl"]
+    dead = clients.client("sqs").create_queue(QueueName=unique)["QueueUrl"]
     job = yaml.safe_load(blocks(DOCS / "targets" / f"{page}.md", "yaml")[0].text)
     job["spec"]["target"][member] |= place.member
-    job["spec"]["onError"]["deadLetter"]["queueURL"] = queue
+    job["spec"]["onError"]["deadLetter"]["queueURL"] = dead
     job["spec"]["mode"] = "Run"
     (tmp_path / "stream.yaml").write_text(STREAM.format(bucket=unique))
     state = State(tmp_path)
@@ -161,3 +211,11 @@ async def post(mode: LocalMode) -> None:
             headers={"content-type": "application/x-ndjson"},
         )
     assert [one["status"] for one in answer.json()["answers"]] == ["ACCEPTED"] * EVENTS
+
+
+def test_every_target_has_a_page_and_its_manifest_is_applied() -> None:
+    [mark] = test_the_manifest_of_a_target_is_applied_and_sends.pytestmark  # type: ignore[attr-defined]
+    applied = {page for page, *_ in mark.args[1]}
+    assert applied == {page.stem for page in PAGES}
+    types = {yaml.safe_load(blocks(page, "yaml")[0].text)["spec"]["target"]["type"] for page in PAGES}
+    assert types == set(TargetType)

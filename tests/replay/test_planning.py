@@ -408,8 +408,12 @@ def test_a_status_can_say_where_a_target_keeps_less_order() -> None:
     assert order_caveat(spec()) is None
 
 
-def test_a_target_is_in_the_region_of_its_arn() -> None:
+def test_a_target_is_in_the_region_of_its_address() -> None:
     assert spec(target=KINESIS).target.region is None
+    assert spec(target=SQS).target.region == "eu-west-1"
+    for host in ("http://127.0.0.1:4566", "https://sqs.example.test"):
+        queue = {"type": "SQS", "sqs": {"queueURL": f"{host}/1/q"}}
+        assert spec(target=queue).target.region is None
     assert spec(target={"type": "Kinesis", "kinesis": {"streamARN": f"{ARN}a"}}).target.region == "eu-west-1"
 
 

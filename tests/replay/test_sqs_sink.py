@@ -130,6 +130,8 @@ def client_error(code: str) -> ClientError:
     [
         (failed("InternalError", sender=False), Disposition.RETRYABLE, "Unavailable"),
         (failed("ThrottlingException", sender=True), Disposition.RETRYABLE, "Throttled"),
+        (failed("KmsThrottled", sender=True), Disposition.RETRYABLE, "Throttled"),
+        (failed("RequestThrottled", sender=True), Disposition.RETRYABLE, "Throttled"),
         (failed("InvalidMessageContents", sender=True), Disposition.REFUSED, "InvalidMessageContents"),
     ],
 )

@@ -143,7 +143,7 @@ class AwsCloud:
                     authenticate=authenticate,
                 )
             case TargetType.SQS:
-                return SQSSink(self._region(None).sqs, self._io, target.address)
+                return SQSSink(self._region(target.region).sqs, self._io, target.address)
             case TargetType.S3:
                 place = urlsplit(target.address)
                 bucket = S3ObjectStore(self._region(None).s3, place.netloc, self._io, self._clock)

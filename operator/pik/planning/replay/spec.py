@@ -3,6 +3,7 @@ in one canonical form, and the identity of its run (design: section 3, S fields;
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from pik.domain.instants import parse_instant
 from pik.domain.transform import Action, Rule
 from pik.domain.windows import Window
 
+_AWS_HOST = re.compile(r"\b([a-z]{2}(?:-[a-z]+)+-[0-9]+)\..*amazonaws\.com")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -54,8 +56,13 @@ class TargetAddress(msgspec.Struct, frozen=True):
 
     @property
     def region(self) -> str | None:
-        """That of an ARN; None: the one that pik works in."""
-        return self.address.split(":")[3] if self.address.startswith("arn:") else None
+        """That of an ARN or a queue's URL; None: the one that pik works in."""
+        if self.address.startswith("arn:"):
+            return self.address.split(":")[3]
+        if self.type is TargetType.SQS:
+            host = _AWS_HOST.search(urlsplit(self.address).hostname or "")
+            return None if host is None else host[1]
+        return None
 
 
 class ReplaySpec(msgspec.Struct, frozen=True):
