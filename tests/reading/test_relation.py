@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pandas
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -181,3 +182,21 @@ def test_a_path_with_a_quote_is_a_path(tmp_path: Path) -> None:
     con = connect()
     open_arrivals(con, [segment(folder, 1, START, [Row(0, arrival("a"), Outcome.ACCEPTED)])])
     assert con.execute("SELECT count(*) FROM arrivals").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("kept", [(), (0,), (1,), (0, 1)])
+def test_headers_are_null_where_a_segment_has_none(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    given = [arrival(f"k{n}") for n in range(2)]
+    for number in kept:
+        given[number] = msgspec.structs.replace(given[number], headers='{"a":"b"}')
+    files = [segment(tmp_path, n, after(n), [Row(0, each, Outcome.ACCEPTED)]) for n, each in enumerate(given)]
+    for asked in (True, False):
+        con = connect()
+        open_arrivals(con, files, headers=asked)
+        open_events(con, Deduplication.ON_WRITE)
+        names = [name for name, *_ in con.execute("DESCRIBE events").fetchall()]
+        assert ("headers" in names) is asked
+        if asked:
+            found = con.execute("SELECT headers FROM events ORDER BY arrival").fetchall()
+            assert found == [(each.headers,) for each in given]
+    open_arrivals(connect(), [], headers=True)

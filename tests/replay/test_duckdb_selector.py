@@ -22,8 +22,10 @@ from pik.domain.instants import Instant
 from pik.domain.segments import SegmentEntry
 from pik.execution.reading.snapshot import take_snapshot
 from pik.execution.replay.duckdb_selector import DuckDBSelector
+from pik.execution.replay.run import run_replay
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication
+from pik.memory.sink import MemorySink, MemoryTarget
 from pik.memory.system import InlineOffload
 from pik.planning.replay.plan import Measure, ReplayPlan
 from pik.planning.replay.spec import ReplaySpec
@@ -31,7 +33,7 @@ from pik.ports.index import Reservation
 from pik.ports.objects import StoredObject
 from pik.ports.selection import Selector
 from reading.streams import START, World, after, arrival, rows, world
-from replay.slices import begin, spec
+from replay.slices import begin, spec, tools
 from replay.slices import rows as sent_rows
 
 KEYS = st.integers(0, 7)
@@ -352,3 +354,29 @@ async def test_a_reading_that_is_cancelled_leaves_no_query_behind(tmp_path: Path
         await reading
     assert await pool(lambda: "free") == "free"
     pool.close()
+
+
+@pytest.mark.parametrize("deduplication", Deduplication)
+@pytest.mark.parametrize("shards", [1, 2])
+async def test_kept_headers_come_with_the_messages_of_those_who_ask(
+    tmp_path: Path, deduplication: Deduplication, shards: int
+) -> None:
+    made = await world(tmp_path, deduplication)
+    kept = '{"traceparent":"00-1"}'
+    old = [arrival(f"k{n}", after(n), entity_id=f"e{n}") for n in range(4)]
+    new = [
+        msgspec.structs.replace(arrival(f"n{n}", after(n), entity_id=f"e{n}"), headers=kept) for n in range(3)
+    ]
+    events = Outcome.ACCEPTED if deduplication is Deduplication.ON_WRITE else Outcome.RECORDED
+    for number, each in enumerate((old, new)):
+        await made.land(rows(each, events), at=after(-60 + number))
+    selector = DuckDBSelector(made.stream, condition)
+    for asked in (["traceparent"], None):
+        http = {"url": "https://example.test/hook", **({"headers": asked} if asked else {})}
+        fields = {"target": {"type": "HTTP", "http": http}, "shards": shards}
+        plan = await begin(made.stream, selector, spec(**fields), key=str(asked))
+        target = MemoryTarget()
+        used = tools(made.stream, selector, MemorySink(target))
+        assert await run_replay(made.stream, plan.run_id, used, shards) is not None
+        got = {message.event_id: message.headers for _, message in target.received}
+        assert got == {each.event_id: each.headers if asked else None for each in (*old, *new)}

@@ -7,10 +7,12 @@ import ipaddress
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpcore
 import orjson
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from pik.planning.replay.addresses import (
     forbidden_host,
     forbidden_networks,
 )
+from pik.planning.replay.events import HEADERS
 from pik.planning.replay.messages import Messages
 from pik.ports.sinks import Batch, Delivery, Disposition
 from pik.sinks.guard import GuardedBackend
@@ -430,3 +433,23 @@ async def test_a_sink_sends_nothing_to_a_forbidden_network() -> None:
         with pytest.raises(TargetForbidden, match="of the administrator"):
             await sink.send(Batch("run", 0, 0, message()))
         await sink.close()
+
+
+@pytest.mark.loopback
+async def test_kept_headers_are_sent_again_by_the_list_of_the_job() -> None:
+    heads: list[bytes] = []
+
+    async def handle(request: bytes, writer: asyncio.StreamWriter) -> None:
+        heads.append(request.partition(b"\r\n\r\n")[0].lower())
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    sent = messages(event(1), event(2))
+    kept = pa.array(['{"traceparent":"00-1","x-tenant":"a"}', None], pa.string())
+    sent = replace(sent, events=sent.events.append_column(HEADERS, kept))
+    async with server(handle) as url:
+        sink = HTTPSink(url, ManualClock(START), loopback=True, resent=["x-tenant"])
+        await sink.send(Batch("a" * 64, 0, 0, sent))
+        await sink.close()
+    assert b"\r\nx-tenant: a\r\n" in heads[0]
+    assert b"traceparent" not in heads[0]
+    assert b"x-tenant" not in heads[1]

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from pik.api.common import (
     ATOMIC,
+    SET,
     BucketName,
     Conditions,
     Count,
@@ -21,6 +22,7 @@ from pik.api.common import (
     SecretRef,
     Value,
 )
+from pik.api.headers import HeaderNames
 from pik.api.labels import LabelSelector
 from pik.api.mapping import EventMapping
 from pik.api.rules import Rule, frozen_optional, immutable, immutable_optional, rules
@@ -303,6 +305,12 @@ class Ingest(Value):
     maxBatchBytes: Annotated[int, Field(ge=256, le=104_857_600)] = Field(
         default=10_485_760,
         description="Largest request that is taken, in bytes of its body (default 10 MiB).",
+    )
+    headers: HeaderNames | None = Field(
+        default=None,
+        description="Headers of HTTP requests that are kept with the events that came with them, apart from "
+        "the data; names in small letters. They count for no fingerprint. Absent: none is kept.",
+        json_schema_extra=SET,
     )
     auth: IngestAuth = Field(default=IngestAuth(), description="How callers of the gateway are known.")
 

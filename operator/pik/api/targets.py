@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from pik.api.common import BucketName, KeyPrefix, SecretRef, Value
+from pik.api.common import SET, BucketName, KeyPrefix, SecretRef, Value
+from pik.api.headers import HeaderNames
 from pik.api.rules import Rule, rules
 
 
@@ -125,6 +126,12 @@ class SQSTarget(Value):
 
 class HTTPTarget(Value):
     url: HttpURL = Field(description="http or https URL that each event is posted to as a CloudEvent.")
+    headers: HeaderNames | None = Field(
+        default=None,
+        description="Headers that are sent again as they came with an event, of those that the stream keeps "
+        "(ingest.headers); names in small letters. Absent: none.",
+        json_schema_extra=SET,
+    )
     secretRef: SecretRef | None = Field(
         default=None,
         description="Secret of this object's namespace that says how to authenticate: its key token is sent "

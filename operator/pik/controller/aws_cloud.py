@@ -141,6 +141,7 @@ class AwsCloud:
                     loopback=self._loopback,
                     networks=self._networks,
                     authenticate=authenticate,
+                    resent=target.headers or (),
                 )
             case TargetType.SQS:
                 return SQSSink(self._region(target.region).sqs, self._io, target.address)

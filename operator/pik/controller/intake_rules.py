@@ -14,6 +14,7 @@ def intake_rules(spec: CaptureStreamSpec) -> IntakeRules:
         max_event_bytes=spec.ingest.maxEventBytes,
         max_batch_bytes=spec.ingest.maxBatchBytes,
         exclude=fingerprint_exclude(spec),
+        headers=spec.ingest.headers or (),
         mapping=None if spec.mapping is None else _mapping(spec.mapping),
     )
 

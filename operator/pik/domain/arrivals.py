@@ -39,11 +39,13 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     attributes: str | None = None  # JSON object of what was sent beside and has no column of its own
     replay_of: str | None = None  # run id, only where that run is known to exist
+    headers: str | None = None  # JSON object of those of its HTTP request that are kept
 
 
 def size_of(arrival: Arrival) -> int:
     """Bytes that it takes to keep, roughly: its texts and what holds them."""
     texts = len(arrival.data) + len(arrival.attributes or "") + len(arrival.idempotency_key or "")
+    texts += len(arrival.headers or "")
     return texts + len(arrival.entity_id) + len(arrival.source) + len(arrival.event_type) + OVERHEAD
 
 

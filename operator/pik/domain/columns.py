@@ -33,6 +33,7 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
     data: list[bytes]
     attributes: list[str | None]
     replay_of: list[str | None]
+    headers: list[str | None]
 
     def __len__(self) -> int:
         return len(self.event_id)
@@ -41,15 +42,20 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
     def size(self) -> int:
         """Bytes that they take to keep: the sum of `arrivals.size_of`."""
         texts = (self.data, self.entity_id, self.source, self.event_type)
-        some = (filter(None, self.attributes), filter(None, self.idempotency_key))
-        return len(self) * OVERHEAD + sum(sum(map(len, each)) for each in (*texts, *some))
+        some = [filter(None, column) for column in (self.attributes, self.idempotency_key, self.headers)]
+        lengths = sum(sum(map(len, each)) for each in texts) + sum(sum(map(len, each)) for each in some)
+        return len(self) * OVERHEAD + lengths
 
     def sizes(self) -> Iterator[int]:
         """The same of each."""
         texts = (self.data, self.entity_id, self.source, self.event_type)
-        some = zip(self.attributes, self.idempotency_key, strict=True)
-        for (attributes, key), *lengths in zip(some, *(map(len, each) for each in texts), strict=True):
-            yield OVERHEAD + sum(lengths) + len(attributes or "") + len(key or "")
+        some = zip(self.attributes, self.idempotency_key, self.headers, strict=True)
+        for present, *lengths in zip(some, *(map(len, each) for each in texts), strict=True):
+            yield OVERHEAD + sum(lengths) + sum(map(len, filter(None, present)))
+
+    def with_headers(self, kept: str) -> Columns:
+        """The same, that came with these headers."""
+        return msgspec.structs.replace(self, headers=[kept] * len(self))
 
     def part(self, start: int, end: int) -> Columns:
         return Columns(*[column[start:end] for column in msgspec.structs.astuple(self)])

@@ -28,12 +28,14 @@ _MAX_STREAM_ID = 64
 
 
 class IntakeRules(msgspec.Struct, frozen=True):
-    """What a stream takes. `exclude`: dot paths that its fingerprints leave out."""
+    """What a stream takes. `exclude`: dot paths that its fingerprints leave out. `headers`: names of those of
+    HTTP requests that are kept."""
 
     max_event_bytes: int = 262_144  # of a payload
     max_batch_bytes: int = 10_485_760  # of a request's body
     exclude: tuple[str, ...] = ()
     mapping: Mapping | None = None
+    headers: tuple[str, ...] = ()
 
     @property
     def takes_rows(self) -> bool:

@@ -92,6 +92,7 @@ def plain_batch(body: bytes, rules: IntakeRules, *, lines: bool = False) -> Colu
         data=data,
         attributes=[None] * count,
         replay_of=[None] * count,
+        headers=[None] * count,
     )
 
 

@@ -1,7 +1,8 @@
 """Segments as Parquet: one row per arrival, readable where it lies by DuckDB, Athena, Spark, Trino, pandas.
 
 `row` is INT32, `event_time`, `received_time` and `ingest_time` are TIMESTAMP(us, UTC), the rest is STRING;
-`…_rest` holds an instant's digits beyond microseconds. File metadata: `pik.format`, `pik.stream`,
+`…_rest` holds an instant's digits beyond microseconds. A segment with kept headers has
+the column `headers` besides (STRING, a JSON object). File metadata: `pik.format`, `pik.stream`,
 `pik.segment`, `pik.ingest_time`.
 """
 
@@ -44,6 +45,8 @@ SCHEMA = pa.schema(
         pa.field("data", pa.string(), nullable=False),
     ]
 )
+HEADERS = pa.field("headers", pa.string())
+_WITH_HEADERS = SCHEMA.append(HEADERS)
 _DICTIONARY = [
     "source",
     "event_type",
@@ -53,6 +56,7 @@ _DICTIONARY = [
     "outcome",
     "winner",
     "replay_of",
+    "headers",
 ]
 # A page is the smallest part of a file that a flipped byte can make unreadable: small pages let a
 # verification name few rows.
@@ -107,14 +111,18 @@ class ParquetCodec:
             arrivals.attributes,
             arrivals.data,
         ]
-        arrays = [_array(values, field) for values, field in zip(columns, SCHEMA, strict=True)]
+        schema = SCHEMA
+        if any(arrivals.headers):
+            schema = _WITH_HEADERS
+            columns.append(arrivals.headers)
+        arrays = [_array(values, field) for values, field in zip(columns, schema, strict=True)]
         metadata = {
             "pik.format": FORMAT,
             "pik.stream": head.stream_id,
             "pik.segment": str(head.segment),
             "pik.ingest_time": head.ingest_time.text,
         }
-        table = pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(metadata))
+        table = pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
         bloom = {"ndv": max(len(arrivals), 1), "fpp": 0.01}
         sink = pa.BufferOutputStream()
         pq.write_table(
@@ -136,11 +144,12 @@ class ParquetCodec:
         except (pa.ArrowException, OSError) as error:
             raise Tampered(f"not a readable segment: {error}") from error
         head = read_head(table.schema.metadata)
-        if not table.schema.equals(SCHEMA, check_metadata=False):
+        schema = _WITH_HEADERS if HEADERS.name in table.schema.names else SCHEMA
+        if not table.schema.equals(schema, check_metadata=False):
             raise Tampered(f"a segment without its columns: {table.schema.names}")
         try:
-            columns = [_values(column, field) for column, field in zip(table.columns, SCHEMA, strict=True)]
-            return head, [_row(values) for values in zip(*columns, strict=True)]
+            columns = [_values(column, field) for column, field in zip(table.columns, schema, strict=True)]
+            return head, [_row(schema.names, values) for values in zip(*columns, strict=True)]
         except (ValueError, pa.ArrowException) as error:  # an outcome that is none, bytes that are no text
             raise Tampered(f"not a segment's values: {error}") from error
 
@@ -178,8 +187,8 @@ def _values(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:
     return values
 
 
-def _row(values: tuple[Any, ...]) -> Row:
-    cell = dict(zip(SCHEMA.names, values, strict=True))
+def _row(names: Sequence[str], values: tuple[Any, ...]) -> Row:
+    cell = dict(zip(names, values, strict=True))
     received = None
     if cell["received_time"] is not None:
         received = Instant(cell["received_time"], cell["received_time_rest"] or "")
@@ -197,5 +206,6 @@ def _row(values: tuple[Any, ...]) -> Row:
         data=cell["data"],
         attributes=cell["attributes"],
         replay_of=cell["replay_of"],
+        headers=cell.get("headers"),
     )
     return Row(cell["row"], arrival, Outcome(cell["outcome"]), cell["winner"])

@@ -30,6 +30,7 @@ from typing import Any
 
 import msgspec
 
+from pik.domain.arrivals import Rejection
 from pik.domain.columns import Columns
 from pik.domain.decode import decode_batch, decode_request
 from pik.domain.errors import (
@@ -40,6 +41,7 @@ from pik.domain.errors import (
     PikError,
     UnsupportedMediaType,
 )
+from pik.domain.headers import kept_headers
 from pik.domain.intake import Intake
 from pik.execution.capture.answers import Answer, Status
 from pik.gateway.callers import Forbidden, Unauthenticated
@@ -199,9 +201,16 @@ class Gateway:
             taken = await door.offload(decode_batch, body, door.rules, content_type, headers)
         else:
             taken = decode_batch(body, door.rules, content_type, headers)
+        kept = kept_headers(headers, door.rules.headers) if door.rules.headers else None
         if isinstance(taken, Columns):  # what is plain claims nothing
-            return await door.capture.ingest(taken)
-        return await door.capture.ingest(await door.claims.judge(taken))
+            return await door.capture.ingest(taken if kept is None else taken.with_headers(kept))
+        judged = await door.claims.judge(taken)
+        if kept is not None:
+            judged = [
+                one if isinstance(one, Rejection) else msgspec.structs.replace(one, headers=kept)
+                for one in judged
+            ]
+        return await door.capture.ingest(judged)
 
     @contextmanager
     def _holding(self) -> Iterator[Callable[[int], None]]:

@@ -4,6 +4,7 @@ target can drop repeats. One try a call; nothing is read from the environment, n
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import httpcore
 import msgspec
 
+from pik.domain.headers import sent_headers
 from pik.domain.instants import Instant, instant_of
 from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.batches import TargetOrder
@@ -62,7 +64,7 @@ class HTTPTimeouts(msgspec.Struct, frozen=True):
 
 class HTTPSink:
     """`ports.Sink`. `loopback`: whether this machine itself may be the target, as in local mode. `networks`:
-    where no target may be besides."""
+    where no target may be besides. `resent`: names of headers that are sent as they came with an event."""
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class HTTPSink:
         loopback: bool = False,
         networks: ForbiddenNetworks = (),
         authenticate: Authenticate | None = None,
+        resent: Sequence[str] = (),
         in_flight: int = 8,
         timeouts: HTTPTimeouts | None = None,
         resolver: Resolve = resolve,
@@ -79,6 +82,7 @@ class HTTPSink:
         self._url = url
         self._clock = clock
         self._authenticate = authenticate
+        self._resent = resent
         self._timeouts = timeouts or HTTPTimeouts()
         self._traits = SinkTraits(
             batch_events=1,
@@ -138,6 +142,8 @@ class HTTPSink:
 
     def _headers(self, message: Message) -> Headers:
         headers = [*_HEADERS, (b"Idempotency-Key", message.key.encode())]
+        if self._resent:
+            headers += sent_headers(message.headers, self._resent)
         if self._authenticate is not None:
             headers += self._authenticate(message.key, message.body, self._clock.now())
         return headers

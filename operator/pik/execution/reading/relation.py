@@ -16,7 +16,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from pik.execution.parquet import SCHEMA
+from pik.execution.parquet import HEADERS, SCHEMA
 from pik.execution.stream import Deduplication
 from pik.planning.memory import duckdb_limit, memory_bytes
 
@@ -53,29 +53,34 @@ def connect(memory: str | None = None, spill: Path | None = None) -> duckdb.Duck
     return con
 
 
-def open_arrivals(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list[str]:
+def open_arrivals(
+    con: duckdb.DuckDBPyConnection, files: Sequence[Path], *, headers: bool = False
+) -> list[str]:
     """Makes the view `arrivals` over segment files named `<segment>.parquet`, and locks the connection down
     to them. Returns the segments in their order: those of the arrivals from n · 2³² on are of the n-th.
 
     Columns: the segment's, `segment` (str(SegmentID)) and `arrival`, a BIGINT that is unique and orders the
     arrivals of the files by (ingest time, segment, row). TIMESTAMPTZ columns are in UTC; take them into
-    Python as `epoch_us(column)`.
+    Python as `epoch_us(column)`. With `headers` also that column, null where a segment has it not.
     """
     paths = [str(file.absolute()) for file in files]
     lock_to(con, paths)
     ordered = _in_order(con, paths)
+    nowhere = ", NULL::VARCHAR AS headers" if headers else ""
     if not ordered:
         nothing = ", ".join(f"NULL::{_SQL_TYPES[field.type]} AS {field.name}" for field in SCHEMA)
         con.execute(
-            f"CREATE VIEW arrivals AS SELECT {nothing}, NULL::VARCHAR AS segment, NULL::BIGINT AS arrival"
-            " WHERE false"
+            f"CREATE VIEW arrivals AS SELECT {nothing}{nowhere}, NULL::VARCHAR AS segment,"
+            " NULL::BIGINT AS arrival WHERE false"
         )
         return []
+    somewhere = headers and _any_has(con, ordered, HEADERS.name)
+    further = ", headers" if somewhere else nowhere
     con.execute(
         f"""
         CREATE VIEW arrivals AS
-        SELECT {_COLUMNS}, {_SEGMENT} AS segment, file_index::BIGINT * 4294967296 + row AS arrival
-        FROM {scan(ordered)}
+        SELECT {_COLUMNS}{further}, {_SEGMENT} AS segment, file_index::BIGINT * 4294967296 + row AS arrival
+        FROM {scan(ordered, by_name=somewhere)}
         """  # noqa: S608 - the paths are quoted
     )
     return [Path(path).stem for path in ordered]
@@ -98,9 +103,18 @@ def _in_order(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> list[str]
     return [path for (path,) in found.fetchall()]
 
 
-def scan(paths: Sequence[str]) -> str:
-    """DuckDB counts the files as `file_index`, from 0 on, as they are listed here."""
-    return f"read_parquet([{', '.join(map(_literal, paths))}], filename = true)"
+def _any_has(con: duckdb.DuckDBPyConnection, paths: Sequence[str], column: str) -> bool:
+    listed = ", ".join(map(_literal, paths))
+    sql = f"SELECT count(*) FROM parquet_schema([{listed}]) WHERE name = ?"  # noqa: S608 - the paths are quoted
+    [(found,)] = con.execute(sql, [column]).fetchall()
+    return bool(found)
+
+
+def scan(paths: Sequence[str], *, by_name: bool = False) -> str:
+    """DuckDB counts the files as `file_index`, from 0 on, as they are listed here. `by_name`: some of them
+    lack columns that others have; else it takes the first one's word for all."""
+    union = ", union_by_name = true" if by_name else ""
+    return f"read_parquet([{', '.join(map(_literal, paths))}], filename = true{union})"
 
 
 def open_events(con: duckdb.DuckDBPyConnection, deduplication: Deduplication) -> None:

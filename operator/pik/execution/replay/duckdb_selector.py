@@ -95,7 +95,7 @@ class DuckDBSelector:
         files = await self.stream.files.fetch(plan.reads)
         query = shard_query(plan.spec, condition, on_read=self._on_read, shard=shard, start=start)
         with closing(connect(self._memory)) as con:
-            await in_thread(self.stream, con, self._open, con, files)
+            await in_thread(self.stream, con, self._open, con, files, plan.spec)
             async with aclosing(pieces(self.stream, con, query, plan.measure)) as read:
                 async for piece in read:
                     yield piece
@@ -115,7 +115,7 @@ class DuckDBSelector:
         query = selected_table(plan.spec, condition, on_read=self._on_read)
         with ExitStack() as failing:
             con = failing.enter_context(closing(connect(self._memory)))
-            await in_thread(self.stream, con, self._open, con, files)
+            await in_thread(self.stream, con, self._open, con, files, plan.spec)
             await in_thread(self.stream, con, run, con, query)
             failing.pop_all()
         return con
@@ -164,8 +164,8 @@ class DuckDBSelector:
                 [(repeats,)] = run(con, repeats_query(spec, on_read=self._on_read))
             return _measure(counted, repeats=repeats, stale=len(stale)), stale
 
-    def _open(self, con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
-        open_arrivals(con, files)
+    def _open(self, con: duckdb.DuckDBPyConnection, files: Sequence[Path], spec: ReplaySpec) -> None:
+        open_arrivals(con, files, headers=bool(spec.target.headers))
         open_events(con, self.stream.deduplication)
 
 

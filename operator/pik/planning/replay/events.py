@@ -26,6 +26,10 @@ EVENTS = pa.schema(
 )
 
 
+HEADERS = pa.field("headers", pa.string())
+"""A further column, where a target is sent headers again: a JSON object, or null."""
+
+
 def payload_bytes(events: pa.RecordBatch) -> int:
     """Of all its events."""
     return int(pc.sum(pc.binary_length(events.column("data"))).as_py() or 0)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pik.planning.envelope import delivery_keys
 from pik.planning.json_columns import joined
+from pik.planning.replay.events import HEADERS
 
 _FEW = 8  # at most one in so many is few
 
@@ -22,6 +23,7 @@ class Message(NamedTuple):
     body: bytes  # the CloudEvent, as JSON text
     event_id: str
     entity_id: str
+    headers: str | None = None  # JSON object of what it came with, where the target is sent some of it
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ class Messages:
         if self.made is not None:
             return self.made
         entities = (self.events.column(name).to_pylist() for name in ("event_id", "entity_id"))
-        columns = (self.keys.to_pylist(), self.bodies.to_pylist(), *entities)
+        headers = [None] * len(self)
+        if HEADERS.name in self.events.schema.names:
+            headers = self.events.column(HEADERS.name).to_pylist()
+        columns = (self.keys.to_pylist(), self.bodies.to_pylist(), *entities, headers)
         return list(map(Message._make, zip(*columns, strict=True)))
 
     def __len__(self) -> int:

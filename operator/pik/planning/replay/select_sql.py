@@ -11,13 +11,10 @@ from __future__ import annotations
 import msgspec
 
 from pik.api.replay_job import Duplicates, Order, TimeField
-from pik.planning.replay.events import EVENTS
+from pik.planning.replay.events import EVENTS, HEADERS
 from pik.planning.replay.spec import ReplaySpec
 
 _TIME_ORDER = "event_time, event_time_rest, ingest_time, event_id, arrival"
-_COLUMNS = ", ".join(
-    "epoch_us(event_time) AS event_micros" if name == "event_micros" else f'"{name}"' for name in EVENTS.names
-)
 _MOMENT = "struct_pack(a := event_time, b := event_time_rest, c := ingest_time, d := event_id)"
 
 
@@ -26,6 +23,18 @@ class Query(msgspec.Struct, frozen=True):
 
     sql: str
     parameters: list[object]
+
+
+def columns_of(spec: ReplaySpec) -> list[str]:
+    """Names of what is read of each event."""
+    return [*EVENTS.names, HEADERS.name] if spec.target.headers else EVENTS.names
+
+
+def _columns(spec: ReplaySpec) -> str:
+    return ", ".join(
+        "epoch_us(event_time) AS event_micros" if name == "event_micros" else f'"{name}"'
+        for name in columns_of(spec)
+    )
 
 
 def order_by(spec: ReplaySpec) -> str:
@@ -57,7 +66,7 @@ def shard_query(spec: ReplaySpec, condition: str | None, *, on_read: bool, shard
     domain.identity.shard_of."""
     selected = slice_query(spec, condition, on_read=on_read)
     mine = f" WHERE {_shard(spec)} = {shard:d}" if spec.shards > 1 else ""
-    sql = f"SELECT {_COLUMNS} FROM ({selected.sql}){mine} ORDER BY {order_by(spec)} OFFSET {start:d}"
+    sql = f"SELECT {_columns(spec)} FROM ({selected.sql}){mine} ORDER BY {order_by(spec)} OFFSET {start:d}"
     return Query(sql, selected.parameters)
 
 
@@ -65,13 +74,13 @@ def selected_table(spec: ReplaySpec, condition: str | None, *, on_read: bool) ->
     """Makes the table `selected` of what `shard_query` selects for any shard."""
     selected = slice_query(spec, condition, on_read=on_read)
     order = "event_time, ingest_time, arrival"  # and what else there is to order by
-    sql = f"SELECT {_COLUMNS}, {order}, {_shard(spec)} AS shard FROM ({selected.sql})"
+    sql = f"SELECT {_columns(spec)}, {order}, {_shard(spec)} AS shard FROM ({selected.sql})"
     return Query(f"CREATE TABLE selected AS {sql}", selected.parameters)
 
 
 def selected_query(spec: ReplaySpec, *, shard: int, start: int) -> Query:
     """The same as `shard_query`, of the table `selected`."""
-    columns = ", ".join(f'"{name}"' for name in EVENTS.names)
+    columns = ", ".join(f'"{name}"' for name in columns_of(spec))
     sql = f"SELECT {columns} FROM selected WHERE shard = {shard:d}"
     return Query(f"{sql} ORDER BY {order_by(spec)} OFFSET {start:d}", [])
 

@@ -34,6 +34,7 @@ class TargetAddress(msgspec.Struct, frozen=True):
     detail_type: str | None = None  # the same
     invocation: Invocation | None = None  # of a function
     batch: int | None = None  # of a function: most events of one call
+    headers: tuple[str, ...] | None = None  # names of kept ones that an endpoint is sent again
 
     @property
     def place(self) -> str:
@@ -102,7 +103,7 @@ class ReplaySpec(msgspec.Struct, frozen=True):
         """JSON values, for hashing. A field that came later is left out where it is absent: what was hashed
         before has the same hash."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        for field in ("secret", "source", "detail_type", "invocation", "batch"):
+        for field in ("secret", "source", "detail_type", "invocation", "batch", "headers"):
             if values["target"][field] is None:
                 del values["target"][field]
         if not self.transform:
@@ -165,7 +166,9 @@ def target_address(target: Target) -> TargetAddress:
         return TargetAddress(TargetType.SQS, target.sqs.queueURL)
     if target.type is TargetType.HTTP and target.http is not None:
         secret = None if target.http.secretRef is None else target.http.secretRef.name
-        return TargetAddress(TargetType.HTTP, target.http.url, secret=secret)
+        return TargetAddress(
+            TargetType.HTTP, target.http.url, secret=secret, headers=_set(target.http.headers)
+        )
     if target.type is TargetType.S3 and target.s3 is not None:
         place = f"s3://{target.s3.bucket}/{target.s3.prefix}"
         return TargetAddress(TargetType.S3, place, target.s3.format)
