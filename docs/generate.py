@@ -182,7 +182,7 @@ def iam(role: Role) -> str:
         deletes=True,
         kms_key="arn:aws:kms:REGION:ACCOUNT:key/KEY",
     )
-    found = policy(role, [place], [], Realm(account="ACCOUNT")).statements
+    found = policy(role, [place], [], Realm(account="ACCOUNT"), ["WORKGROUP"]).statements
     rows = [
         (
             f"`{one.sid}`",

@@ -5,26 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 
 from pik.domain.errors import NoSuchObject
+from pik.memory.objects import MemoryBucket
 from pik.planning.trino.emulated import prelude
-from pik.planning.trino.scope import Table
 from pik.ports.queries import QueryState, QueryStatus
-from reading.streams import World
 
-TABLE = Table("pik", "stream_stream1", emulated=True)
+_TABLE = re.compile(r'"pik"\."stream_(\w+)"')
 
 
 class DuckDBService:
     """`ports.QueryService`. `looks`: how often a query is looked at before it has ended. `fail`: how queries
     end that have this in their text; `before`: called with the text of each query before it is run."""
 
-    def __init__(self, world: World, folder: Path, looks: int = 1) -> None:
-        self._world = world
+    emulated = True
+
+    def __init__(self, bucket: MemoryBucket, folder: Path, looks: int = 1) -> None:
+        self._bucket = bucket
         self._folder = folder
         self.looks = looks
         self.texts: dict[str, str] = {}
@@ -85,24 +87,26 @@ class DuckDBService:
             if part in sql:
                 return status
         self.before(sql)
-        files = self._files()
+        named = _TABLE.search(sql)
+        assert named is not None
+        files = self._files(named[1])
         relation = f"read_parquet({files}, union_by_name = true, hive_partitioning = true,"
         relation += " hive_types = {'ingest_date': VARCHAR, 'hour': VARCHAR})"
         with duckdb.connect() as con:
             try:
-                found = con.execute(prelude() + sql.replace(TABLE.reference, relation))
+                found = con.execute(prelude() + sql.replace(named[0], relation))
                 rows = found.fetchall()
             except duckdb.Error as error:
                 return QueryStatus(QueryState.FAILED, str(error))
         self._results[query_id] = ([name for name, *_ in found.description or []], rows)
         return QueryStatus(QueryState.SUCCEEDED, bytes_scanned=len(sql))
 
-    def _files(self) -> list[str]:
-        raw = self._world.stream.layout.raw
+    def _files(self, stream_id: str) -> list[str]:
         found = []
-        for key, stored in self._world.bucket.objects.items():
-            if key.startswith(raw):
-                file = self._folder / key.removeprefix(raw)
+        for key, stored in self._bucket.objects.items():
+            _, raw, name = key.partition(f"raw/stream={stream_id}/")
+            if raw:
+                file = self._folder / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(stored.body)
                 found.append(str(file))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from aggregate.questions import answer, definition, rows
-from athena.service import TABLE, DuckDBService
-from athena.worlds import both, by_athena
+from athena.service import DuckDBService
+from athena.worlds import ASKED, both, by_athena, small
 from pik.api.aggregate_version import KnownBy
 from pik.domain.arrivals import Outcome
 from pik.domain.errors import (
@@ -20,36 +20,14 @@ from pik.domain.errors import (
     Unavailable,
     UnreadableValue,
 )
-from pik.execution.aggregate.athena_engine import Athena, AthenaEngine
+from pik.execution.aggregate.athena import Athena
+from pik.execution.aggregate.athena_engine import AthenaEngine
 from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.queries import QuerySummary, find_summary
 from pik.execution.stream import Deduplication
 from pik.ports.queries import QueryState, QueryStatus
-from reading.streams import START, World, after, arrival, world
+from reading.streams import START, after, arrival, world
 from reading.streams import rows as as_rows
-
-ASKED = definition(
-    START,
-    after(1000),
-    ("n", "count(*)"),
-    ("mean", "avg(payload.x)"),
-    group_by=("entity_id",),
-    where="payload.x > 1",
-)
-
-
-async def small(folder: Path, deduplication: Deduplication = Deduplication.ON_WRITE) -> World:
-    made = await world(folder, deduplication)
-    outcome = Outcome.ACCEPTED if deduplication is Deduplication.ON_WRITE else Outcome.RECORDED
-    for part in range(3):
-        numbers = range(6)
-        events = [
-            arrival(f"k{part}/{n}", after(part * 10 + n), b'{"x": %d.5}' % n, entity_id=f"e{n % 2}")
-            for n in numbers
-        ]
-        await made.land(as_rows(events, outcome), at=after(part))
-    made.clock.advance(60)
-    return made
 
 
 @pytest.fixture
@@ -74,7 +52,7 @@ async def test_segments_that_do_not_count_are_left_out(tmp_path: Path, folder: P
     again = await both(made, ASKED, tmp_path)
     assert again == before
     assert again.record.input_count == 15
-    service = DuckDBService(made, folder)
+    service = DuckDBService(made.bucket, folder)
     await by_athena(made, ASKED, service)
     assert "NOT IN" in service.texts["query-1"]
 
@@ -106,7 +84,7 @@ async def test_as_sources_knew_it(tmp_path: Path, deduplication: Deduplication) 
 
 async def test_no_segments_need_no_query(tmp_path: Path, folder: Path) -> None:
     made = await world(tmp_path)
-    service = DuckDBService(made, folder)
+    service = DuckDBService(made.bucket, folder)
     found = await by_athena(made, ASKED, service)
     assert (found.record.input_count, found.record.row_count, service.texts) == (0, 0, {})
     assert found.record == (await answer(made, ASKED)).record
@@ -114,7 +92,7 @@ async def test_no_segments_need_no_query(tmp_path: Path, folder: Path) -> None:
 
 async def test_rows_that_athena_does_not_see_are_no_answer(tmp_path: Path, folder: Path) -> None:
     made = await small(tmp_path)
-    service = DuckDBService(made, folder)
+    service = DuckDBService(made.bucket, folder)
     service.hidden = 1
     with pytest.raises(Incomplete, match=r"does not see the rows of 1 segments that count .*: 0 of 6"):
         await by_athena(made, ASKED, service)
@@ -126,7 +104,7 @@ async def test_a_segment_that_lands_between_the_queries_makes_another_round(
     tmp_path: Path, folder: Path
 ) -> None:
     made = await small(tmp_path)
-    service = DuckDBService(made, folder)
+    service = DuckDBService(made.bucket, folder)
     left = 1
 
     def lands(sql: str) -> None:
@@ -151,7 +129,7 @@ async def test_a_segment_that_lands_between_the_queries_makes_another_round(
 
 async def test_whoever_goes_on_finds_the_queries_again(tmp_path: Path, folder: Path) -> None:
     made = await small(tmp_path)
-    service = DuckDBService(made, folder, looks=10**9)
+    service = DuckDBService(made.bucket, folder, looks=10**9)
     first = asyncio.create_task(by_athena(made, ASKED, service))
     await service.started.wait()
     first.cancel()  # as when the process is told to end
@@ -177,7 +155,7 @@ async def test_whoever_goes_on_finds_the_queries_again(tmp_path: Path, folder: P
 
 async def test_results_that_are_gone_are_asked_for_again(tmp_path: Path, folder: Path) -> None:
     made = await small(tmp_path)
-    service = DuckDBService(made, folder)
+    service = DuckDBService(made.bucket, folder)
     found = await by_athena(made, ASKED, service)
     service.gone = {"query-2"}
     assert await by_athena(made, ASKED, service) == found
@@ -191,8 +169,8 @@ async def test_results_that_are_gone_are_asked_for_again(tmp_path: Path, folder:
 async def test_what_nobody_wants_any_more_is_stopped_for_good(tmp_path: Path, folder: Path) -> None:
     """Also where the service overwrites that with a success afterwards."""
     made = await small(tmp_path)
-    service = DuckDBService(made, folder, looks=10**9)
-    athena = Athena(service, TABLE, halted=lambda: True)
+    service = DuckDBService(made.bucket, folder, looks=10**9)
+    athena = Athena(service, halted=lambda: True)
     task = asyncio.create_task(
         compute(
             made.stream,
@@ -238,7 +216,7 @@ async def test_a_query_that_fails_says_why(
     tmp_path: Path, folder: Path, status: QueryStatus, error: type[PikError], words: str
 ) -> None:
     made = await small(tmp_path)
-    service = DuckDBService(made, folder)
+    service = DuckDBService(made.bucket, folder)
     service.fail = {"leaf_0": status}
     with pytest.raises(error, match=words) as raised:
         await by_athena(made, ASKED, service)
@@ -270,7 +248,7 @@ async def test_both_refuse_the_same_events_in_the_same_words(
     with pytest.raises(UnreadableValue) as one:
         await answer(made, asked)
     with pytest.raises(UnreadableValue) as other:
-        await by_athena(made, asked, DuckDBService(made, folder))
+        await by_athena(made, asked, DuckDBService(made.bucket, folder))
     assert (
         str(other.value).split(" (query")[0].split("measures: ")[-1] == str(one.value).split("measures: ")[-1]
     )

@@ -29,6 +29,7 @@ from pik.domain.errors import RoleNotAllowed, SelectorNotReadable
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.retrying import Patience
+from pik.memory.catalog import MemoryCatalog
 from pik.memory.index import MemoryIndex
 from pik.memory.objects import MemoryObjectStore
 from pik.memory.provisioning import MemoryAccount, MemoryProvisioner
@@ -36,6 +37,7 @@ from pik.memory.sink import DELIVERED, Answer, MemorySink, MemoryTarget, accept
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
 from pik.planning.replay.messages import Message
 from pik.planning.replay.spec import TargetAddress
+from pik.ports.queries import QueryService
 from pik.ports.sinks import Delivery
 from pik.ports.system import Entropy
 
@@ -55,6 +57,9 @@ class MemoryCloud:
         self.fault: Callable[[str], Exception | None] = lambda _: None
         self.calls: Counter[str] = Counter()
         self.roles: dict[tuple[str, str], MemoryCloud] = {}
+        self.athena: QueryService | None = None
+        self.asked: list[tuple[str, str]] = []  # work groups, and places for results
+        self.glue = MemoryCatalog(before=self.before)
         self._clock = clock
 
     async def before(self, call: str) -> None:
@@ -83,6 +88,14 @@ class MemoryCloud:
 
     def read_back(self, target: TargetAddress) -> None:
         return None
+
+    def queries(self, region: str | None, work_group: str, output: str) -> QueryService:
+        assert self.athena is not None
+        self.asked.append((work_group, output))
+        return self.athena
+
+    def catalog(self, region: str | None) -> MemoryCatalog:
+        return self.glue
 
     def sink(self, target: TargetAddress) -> MemorySink:
         return MemorySink(self.target, answer=lambda message: self.answer(message), before=self.before)

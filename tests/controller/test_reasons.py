@@ -320,6 +320,8 @@ async def versions_fail(cluster: Cluster) -> None:
     await provisioned(cluster)
     (things,) = cluster.objects.there
     cluster.apply(VERSION.replace("total", "odd").replace("sum(payload.amount)", "sum(now())"))
+    median = VERSION.replace("total", "middle").replace("sum(payload.amount)", "median(payload.amount)")
+    cluster.apply(median + "  engine: Athena\n")
     await cluster.settle()
     for number, error in enumerate(
         (Unavailable("away"), Denied("no"), RuntimeError("a bug"), Incomplete("a segment is gone"))

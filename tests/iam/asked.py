@@ -11,6 +11,7 @@ from iam.account import ACCOUNT
 from iam.operations import Operation
 
 PARTITION = "aws"
+WORK_GROUP = "primary"
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class Asked:
 
 @dataclass
 class Surroundings:
-    """What a request does not say itself. `keys`: the KMS keys that buckets encrypt with, by bucket."""
+    """What a request does not say itself. `keys`: the KMS keys that buckets encrypt with, by bucket;
+    `work_group`: in which the queries run that are asked after."""
 
     keys: Mapping[str, str] = field(default_factory=dict)
+    work_group: str = WORK_GROUP
 
 
 Ask = Callable[[Operation, Surroundings], Iterable[Asked]]
@@ -204,6 +207,25 @@ def _to_function(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     yield _asked(operation, "lambda:InvokeFunction", name if name.startswith("arn:") else named)
 
 
+def _in_work_group(operation: Operation, around: Surroundings) -> Iterable[Asked]:
+    given = operation.given
+    name = given.get("WorkGroup") or around.work_group
+    place = f"arn:{PARTITION}:athena:{operation.region}:{ACCOUNT}:workgroup/{name}"
+    yield _asked(operation, f"athena:{operation.name}", place)
+
+
+def _in_catalog(operation: Operation, _: Surroundings) -> Iterable[Asked]:
+    given = operation.given
+    database = given.get("DatabaseName") or given.get("Name") or given["DatabaseInput"]["Name"]
+    names = ["catalog", f"database/{database}"]
+    if "DatabaseName" in given:
+        table = given.get("Name") or given["TableInput"]["Name"]
+        names.append(f"table/{database}/{table}")
+    for number, name in enumerate(names):
+        place = f"arn:{PARTITION}:glue:{operation.region}:{ACCOUNT}:{name}"
+        yield _asked(operation, f"glue:{operation.name}", place, number > 0)
+
+
 def _assume(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     given = operation.given
     yield _asked(operation, "sts:AssumeRole", given["RoleArn"], sts__ExternalId=given["ExternalId"])
@@ -248,6 +270,19 @@ _ASKED: dict[str, Ask] = {
             *("GetItem", "ListTagsOfResource", "PutItem", "Query", "TagResource"),
             *("UpdateContinuousBackups", "UpdateTable", "UpdateTimeToLive"),
         )
+    },
+    **{
+        f"athena:{name}": _in_work_group
+        for name in (
+            "GetQueryExecution",
+            "GetQueryResults",
+            "StartQueryExecution",
+            "StopQueryExecution",
+        )
+    },
+    **{
+        f"glue:{name}": _in_catalog
+        for name in ("CreateDatabase", "CreateTable", "GetDatabase", "GetTable", "UpdateTable")
     },
     "events:PutEvents": _to_bus,
     "kinesis:PutRecords": _to_stream,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from iam.account import Account
-from iam.asked import Asked, Surroundings, asked_by
+from iam.asked import WORK_GROUP, Asked, Surroundings, asked_by
 from iam.operations import Operation, operation_of
 from iam.scenes import CLUSTER, Script
 from iam.wire import Request
@@ -68,4 +68,7 @@ def places_of(script: Script, names: Iterable[str] | None = None) -> list[Place]
 def policies_of(script: Script) -> dict[Role, Policy]:
     """By the manifests alone, as `pik iam` has them."""
     jobs = [one for one in script.resources if isinstance(one, ReplayJob)]
-    return {role: policy(role, places_of(script, _STREAMS.get(role)), jobs, Realm()) for role in Role}
+    return {
+        role: policy(role, places_of(script, _STREAMS.get(role)), jobs, Realm(), [WORK_GROUP])
+        for role in Role
+    }

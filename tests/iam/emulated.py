@@ -21,6 +21,10 @@ WITHOUT_TABLE = {
     "dynamodb:ListTagsOfResource": "dynamodb:ListTagsOfResource",
     "dynamodb:PartiQLInsert": "dynamodb:BatchExecuteStatement",
     "dynamodb:TagResource": "dynamodb:TagResource",
+    "athena:GetQueryExecution": "athena:GetQueryExecution",
+    "athena:GetQueryResults": "athena:GetQueryResults",
+    "athena:StopQueryExecution": "athena:StopQueryExecution",
+    "glue:GetDatabase": "glue:GetDatabase",
 }
 """What it asks for on every resource and not on the table, for PartiQL by a name that AWS does not have."""
 

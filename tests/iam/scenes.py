@@ -185,7 +185,7 @@ async def perform(
             assert stage.condition(key, "Ready") == ("True", "Provisioned"), stage.status(key)
         await _captured(account, stage)
         await _by_function(account, stage, accesses["ingest"])
-        await _aggregated(stage)
+        await _aggregated(account, stage)
         await _replayed(account, script, stage, receiver)
         await _changed_behind_its_back(account, stage)
         await _deleted(account, stage)
@@ -266,7 +266,7 @@ def invoke(function: IngestFunction, body: bytes) -> None:
     assert all(one["status"] != "REJECTED" for one in answers)
 
 
-async def _aggregated(stage: Stage) -> None:
+async def _aggregated(account: Account, stage: Stage) -> None:
     for name, more in (("before", ""), ("after", "  compareTo: {name: before}\n")):
         key = stage.apply(VERSION.format(name=name, stream="orders", window=WINDOW) + more)
         await stage.settle()
@@ -274,6 +274,23 @@ async def _aggregated(stage: Stage) -> None:
         await stage.work()
         assert stage.condition(key, "Complete") == ("True", "Succeeded"), stage.status(key)
         await stage.send(_key("orders"), sent(20))
+    queried = await _queried(stage, "queried")
+    await stage.cloud_of("aggregate").queries(None, "primary", "s3://results/").stop(queried)
+    glue = account.root("glue")
+    table = glue.get_tables(DatabaseName="pik")["TableList"][0]
+    parameters = {**table["Parameters"], "projection.enabled": "false"}
+    glue.update_table(DatabaseName="pik", TableInput={"Name": table["Name"], "Parameters": parameters})
+    await _queried(stage, "again")
+
+
+async def _queried(stage: Stage, name: str) -> str:
+    """By Athena; one of its queries."""
+    text = VERSION.format(name=name, stream="orders", window=WINDOW) + "  engine: Athena\n"
+    key = stage.apply(text)
+    await stage.settle()
+    await stage.work()
+    assert stage.condition(key, "Complete") == ("True", "Succeeded"), stage.status(key)
+    return str(stage.status(key).athena.queryExecutionIDs[-1])
 
 
 async def _replayed(account: Account, script: Script, stage: Stage, receiver: Receiver) -> None:

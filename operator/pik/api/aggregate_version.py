@@ -46,6 +46,7 @@ class KnownBy(StrEnum):
 
 class Engine(StrEnum):
     DUCKDB = "DuckDB"
+    ATHENA = "Athena"
 
 
 class Measure(Value):
@@ -77,6 +78,11 @@ class AggregateVersionSpec(Value):
             immutable_optional("where", "asOf"),
             immutable("knownBy", "engine"),
             immutable_optional("compareTo"),
+            Rule(
+                "!has(self.execution) || !has(self.execution.athena) || self.engine == 'Athena'",
+                "is for engine Athena alone",
+                "execution.athena",
+            ),
         )
     )
 
@@ -119,7 +125,10 @@ class AggregateVersionSpec(Value):
         "says that it saw it (ReceivedTime), for imported history. Immutable.",
     )
     engine: Engine = Field(
-        default=Engine.DUCKDB, description="What computes it; the answer does not depend on it. Immutable."
+        default=Engine.DUCKDB,
+        description="What computes it; the answer does not depend on it. DuckDB: pik itself, which reads the "
+        "segments that it needs. Athena: queries over the segments where they lie, for more than one machine "
+        "should read; what Athena cannot compute exactly is refused (ExpressionNotSupported). Immutable.",
     )
     compareTo: CompareTo | None = Field(
         default=None, description="Another version whose difference from this one is explained. Immutable."
@@ -145,6 +154,27 @@ class Difference(Observed):
     conflicts: Count = Field(description="Events in both whose fingerprints differ.")
     missing: Count = Field(description="Events only in the other one.")
     new: Count = Field(description="Other events that are only in this one.")
+
+
+class AthenaStatus(Observed):
+    database: Annotated[str, StringConstraints(max_length=255)] = Field(
+        description="Glue database of the table."
+    )
+    table: Annotated[str, StringConstraints(max_length=255)] = Field(
+        description="Glue table of the stream's segments, which pik keeps as it has to be."
+    )
+    workGroup: Annotated[str, StringConstraints(max_length=128)] = Field(
+        description="Work group in which the queries run."
+    )
+    queryExecutionIDs: tuple[Annotated[str, StringConstraints(max_length=128)], ...] = Field(
+        default=(),
+        max_length=10,
+        description="Queries that the answer came from, in their order.",
+        json_schema_extra=ATOMIC,
+    )
+    bytesScanned: Count | None = Field(
+        default=None, description="Bytes that Athena says these queries scanned."
+    )
 
 
 class AggregateVersionStatus(Observed):
@@ -174,6 +204,9 @@ class AggregateVersionStatus(Observed):
     rowCount: Count | None = Field(default=None, description="Rows of the result.")
     resultURI: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
         default=None, description="s3:// URI of the result, in Parquet."
+    )
+    athena: AthenaStatus | None = Field(
+        default=None, description="With engine Athena: what it reads and read."
     )
     difference: Difference | None = Field(default=None, description="Difference from `compareTo`, in events.")
 

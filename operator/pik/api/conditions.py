@@ -125,6 +125,10 @@ class Reason(Documented):
 
     # only a change from outside helps
     INVALID_SPEC = "InvalidSpec", "The spec asks for something that is not possible; the message says what."
+    EXPRESSION_NOT_SUPPORTED = (
+        "ExpressionNotSupported",
+        "The engine has no exact form of an expression of the spec, which the message names.",
+    )
     ROLE_NOT_ALLOWED = (
         "RoleNotAllowed",
         "The administrator's map of roles does not have spec.roleARN for this namespace.",
@@ -214,7 +218,7 @@ _RUN_FAILED = (
 _RUN_SUCCEEDED = (Reason.SUCCEEDED, Reason.SUCCEEDED_WITH_FAILURES)
 _VERSION_STALLED = (
     *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.ACCESS_DENIED, Reason.SELECTOR_NOT_READABLE),
-    *_PODS_STALLED,
+    *(Reason.EXPRESSION_NOT_SUPPORTED, *_PODS_STALLED),
 )
 _VERSION_RETRYING = (*_WAITING, Reason.COMPARISON_NOT_READY, *_RETRYING, *_IN_PODS)
 _VERSION_FAILED = (Reason.RAW_CHANGED, Reason.OUT_OF_MEMORY, Reason.QUERY_FAILED)

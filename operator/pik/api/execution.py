@@ -91,6 +91,16 @@ class Execution(Value):
     )
 
 
+class AthenaExecution(Value):
+    workGroup: (
+        Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-zA-Z0-9._-]{1,128}$")] | None
+    ) = Field(
+        default=None,
+        description="Work group of Athena in which the queries run, with its limits of cost and its place "
+        "for results. Absent: primary.",
+    )
+
+
 class AggregateExecution(Execution):
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -111,3 +121,4 @@ class AggregateExecution(Execution):
         "After OutOfMemory it is tried again with more, once more is given. Absent: what the installation "
         "sets.",
     )
+    athena: AthenaExecution | None = Field(default=None, description="Of engine Athena: how its queries run.")

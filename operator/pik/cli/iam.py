@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import yaml
 
+from pik.api.aggregate_version import AggregateVersion
 from pik.api.capture_stream import CaptureStream
 from pik.api.manifests import UnreadableManifest, load_path
 from pik.api.replay_job import ReplayJob
@@ -20,9 +21,12 @@ from pik.cli.desk import Doors
 from pik.cli.parameters import OneOf
 from pik.cli.shelf import NotAdmitted, find, shelf_at
 from pik.cli.where import Where, where_options
+from pik.controller.athena import work_group_of
 from pik.planning.iam.places import Place, Realm, place_of
 from pik.planning.iam.roles import SENDS, Role, policy
 from pik.planning.iam.statements import MANAGED_SIZE, Policy
+
+Named = CaptureStream | ReplayJob | AggregateVersion
 
 
 class Form(StrEnum):
@@ -39,8 +43,8 @@ class Form(StrEnum):
     "files",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="File, or folder, with manifests of CaptureStreams, and of ReplayJobs for their targets; may be "
-    "given again.",
+    help="File, or folder, with manifests of CaptureStreams, of ReplayJobs for their targets, and of "
+    "AggregateVersions for the work groups of those that Athena computes; may be given again.",
 )
 @click.option(
     "--job",
@@ -97,19 +101,20 @@ def command(
         places or [Place(locks=True, deletes=deletion)],
         [one for one in named if isinstance(one, ReplayJob)],
         Realm(partition, region, account),
+        sorted(filter(None, {work_group_of(one) for one in named if isinstance(one, AggregateVersion)})),
     )
     _tell(made, role, named)
     _show(made, output)
 
 
-def _of_files(files: Sequence[Path]) -> list[CaptureStream | ReplayJob]:
+def _of_files(files: Sequence[Path]) -> list[Named]:
     """Raises `NotAdmitted`."""
-    found: list[CaptureStream | ReplayJob] = []
+    found: list[Named] = []
     for path in files:
         try:
             for manifest in load_path(path):
                 resource = admit(manifest.value).resource
-                if isinstance(resource, CaptureStream | ReplayJob):
+                if isinstance(resource, Named):
                     found.append(resource)
         except (UnreadableManifest, InvalidManifest) as error:
             raise NotAdmitted(f"{path}: {error}") from error
@@ -118,7 +123,7 @@ def _of_files(files: Sequence[Path]) -> list[CaptureStream | ReplayJob]:
 
 async def _there(
     ctx: click.Context, place: Where, streams: Sequence[str], jobs: Sequence[str]
-) -> list[CaptureStream | ReplayJob]:
+) -> list[Named]:
     """Raises `NoSuchResource`."""
     connect = ctx.obj.shelf if isinstance(ctx.obj, Doors) else shelf_at
     async with connect(place) as shelf:
@@ -128,7 +133,7 @@ async def _there(
         ]
 
 
-def _tell(made: Policy, role: Role, named: Sequence[CaptureStream | ReplayJob]) -> None:
+def _tell(made: Policy, role: Role, named: Sequence[Named]) -> None:
     """What whoever attaches it should know."""
     if role in SENDS and not any(isinstance(one, ReplayJob) for one in named):
         click.echo("no target is in it: give ReplayJobs by -f or --job", err=True)

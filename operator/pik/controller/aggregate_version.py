@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pik.api.aggregate_version import AggregateVersion, AggregateVersionStatus
+from pik.api.aggregate_version import AggregateVersion, AggregateVersionStatus, AthenaStatus
 from pik.api.conditions import Reason
 from pik.api.execution import AggregateExecution
+from pik.controller.athena import keep_table, status_of, work_group_of
+from pik.controller.engines import check_definition
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Pass, Stalled, Waiting
 from pik.controller.references import stream_of, waits_for_stream
@@ -39,11 +41,18 @@ async def reconcile_aggregate(resource: AggregateVersion, world: World) -> Pass:
     version, on = _compared_with(resource, world)
     question = Question(resource, opened, definition_of(spec, opened.place.stream_id), version)
     if status.version is None or status.definitionHash != question.definition.hash:
+        work_group = work_group_of(resource)
+        if work_group is not None:
+            check_definition(question.definition, spec.engine)
+            events = await keep_table(opened)
+            status = _with_athena(status, await status_of(opened, work_group, None))
         answer = await world.computations.answer(question)
         if isinstance(answer, Waiting | Stalled):
-            return Pass(status, answer)
+            return Pass(status, answer, events)
         status = _with_answer(status, opened, answer)
-        events = _not_used(resource, world)
+        if work_group is not None:
+            status = _with_athena(status, await status_of(opened, work_group, answer))
+        events += _not_used(resource, world)
     if spec.compareTo is None:
         return Pass(status, Done(Reason.SUCCEEDED), events)
     result = await _compared(question, status, on, world)
@@ -80,10 +89,15 @@ async def _compared(
 def _not_used(resource: AggregateVersion, world: World) -> tuple[ObjectEvent, ...]:
     """What is said where a spec describes pods and there are none."""
     execution = resource.spec.execution
-    if execution is None or world.in_pods or execution == AggregateExecution(memory=execution.memory):
+    used = None if execution is None else AggregateExecution(memory=execution.memory, athena=execution.athena)
+    if execution is None or world.in_pods or execution == used:
         return ()
-    message = "of spec.execution memory alone is used: it is computed in pik's own process here"
+    message = "of spec.execution memory and athena are used: it is computed in pik's own process here"
     return (ObjectEvent(EventType.NORMAL, "ExecutionNotUsed", message),)
+
+
+def _with_athena(status: AggregateVersionStatus, athena: AthenaStatus) -> AggregateVersionStatus:
+    return status.model_copy(update={"athena": athena})
 
 
 def _with_answer(

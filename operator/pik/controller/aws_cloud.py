@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,10 +11,12 @@ from botocore.loaders import Loader
 
 from pik.api.capture_stream import CaptureStream, IndexWrites, ObjectLockMode, Storage
 from pik.api.targets import DEFAULT_BATCH, Invocation, S3Format, TargetType
+from pik.aws.athena import AthenaQueries
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
 from pik.aws.event_bridge_sink import EventBridgeSink
+from pik.aws.glue_catalog import GlueCatalog
 from pik.aws.inventory import AwsInventory
 from pik.aws.kinesis_sink import KinesisSink
 from pik.aws.lambda_sink import LambdaSink
@@ -28,10 +30,12 @@ from pik.domain.errors import SecretUnusable
 from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.spec import TargetAddress
 from pik.planning.roles import session_name
+from pik.ports.catalog import Catalog
 from pik.ports.index import Index
 from pik.ports.inventory import Inventory
 from pik.ports.objects import ObjectStore
 from pik.ports.provisioning import StorageProvisioner
+from pik.ports.queries import QueryService
 from pik.ports.readback import ReadBack
 from pik.ports.sinks import Sink
 from pik.ports.system import Clock, Entropy, Offload
@@ -130,6 +134,20 @@ class AwsCloud:
         form = target.format or S3Format.PARQUET
         return s3_read_back(bucket, place.path.strip("/"), form, self._cpu)
 
+    def queries(self, region: str | None, work_group: str, output: str) -> QueryService:
+        there = self._region(region)
+        return AthenaQueries(
+            there.athena,
+            there.s3,
+            self._io,
+            work_group=work_group,
+            output=output,
+            emulated=self._access.is_emulator,
+        )
+
+    def catalog(self, region: str | None) -> Catalog:
+        return GlueCatalog(self._region(region).glue, self._io)
+
     def sink(self, target: TargetAddress, authenticate: Authenticate | None = None) -> Sink:
         match target.type:
             case TargetType.HTTP:
@@ -205,6 +223,14 @@ class _Region:
     @cached_property
     def functions(self) -> LambdaClient:
         return self.clients.sender("lambda")
+
+    @cached_property
+    def athena(self) -> Any:
+        return self.clients.client("athena")
+
+    @cached_property
+    def glue(self) -> Any:
+        return self.clients.client("glue")
 
     @cached_property
     def kinesis(self) -> KinesisClient:

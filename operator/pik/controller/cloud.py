@@ -6,9 +6,11 @@ from typing import Protocol
 
 from pik.api.capture_stream import CaptureStream, IndexWrites, Storage
 from pik.planning.replay.spec import TargetAddress
+from pik.ports.catalog import Catalog
 from pik.ports.index import Index
 from pik.ports.objects import ObjectStore
 from pik.ports.provisioning import StorageProvisioner
+from pik.ports.queries import QueryService
 from pik.ports.readback import ReadBack
 from pik.ports.sinks import Sink
 
@@ -32,6 +34,12 @@ class Cloud(Protocol):
     def read_back(self, target: TargetAddress) -> ReadBack | None:
         """How to read what the target has got; None where it cannot tell."""
         ...
+
+    def queries(self, region: str | None, work_group: str, output: str) -> QueryService:
+        """Athena. `output`: `s3://bucket/prefix/` for results, where the work group names no place."""
+        ...
+
+    def catalog(self, region: str | None) -> Catalog: ...
 
     def sink(self, target: TargetAddress) -> Sink:
         """A sink of its own, which the caller closes. Raises `Unusable` for a type that is not served, and

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pik.api.aggregate_version import Difference
 from pik.api.conditions import Reason
+from pik.controller.athena import queries_of, work_group_of
 from pik.controller.background import Background
 from pik.controller.engines import compare, compute
 from pik.controller.objects import ObjectKey
@@ -13,6 +14,7 @@ from pik.controller.runs import Question
 from pik.domain.errors import NoSuchObject
 from pik.domain.instants import parse_instant
 from pik.execution.aggregate.answers import DifferenceRecord
+from pik.execution.aggregate.athena import Athena
 from pik.execution.aggregate.records import Answer, read_answer
 from pik.planning.memory import memory_limit
 
@@ -26,9 +28,11 @@ class InProcessComputations:
     def __init__(self, background: Background, *, memory: str | None = None) -> None:
         self._background = background
         self._memory = memory
+        self._halted: set[ObjectKey] = set()  # whose queries are stopped when their work is cancelled
 
     async def answer(self, question: Question) -> Answer | Waiting | Stalled:
         spec, meta = question.resource.spec, question.resource.metadata
+        self._halted.discard(question.key)
 
         async def work() -> Answer:
             return await compute(
@@ -39,6 +43,7 @@ class InProcessComputations:
                 known_by=spec.knownBy,
                 as_of=None if spec.asOf is None else parse_instant(spec.asOf),
                 memory=self._limit(question),
+                athena=self._athena(question),
             )
 
         computed = self._background.poll(question.key, _COMPUTE, question.definition.hash, work)
@@ -67,11 +72,21 @@ class InProcessComputations:
         execution = question.resource.spec.execution
         return memory_limit(None if execution is None else execution.memory, self._memory)
 
+    def _athena(self, question: Question) -> Athena | None:
+        work_group, opened, key = work_group_of(question.resource), question.opened, question.key
+        if work_group is None:
+            return None
+        region, prefix = opened.spec.storage.region, opened.stream.layout.prefix
+        service = queries_of(opened.cloud, region, work_group, opened.place.bucket, prefix)
+        return Athena(service, halted=lambda: key in self._halted)
+
     async def halt(self, key: ObjectKey) -> None:
+        self._halted.add(key)
         await self._background.stop(key)
 
     async def forget(self, key: ObjectKey) -> None:
-        await self._background.stop(key)
+        await self.halt(key)
+        self._halted.discard(key)
 
 
 def comparing(before: str) -> Waiting:

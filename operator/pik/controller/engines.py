@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pik.api.aggregate_version import KnownBy
+from pik.api.aggregate_version import Engine, KnownBy
 from pik.api.targets import S3Format
 from pik.domain.arrivals import Row
 from pik.domain.columns import Columns
 from pik.domain.instants import Instant
 from pik.domain.segments import SegmentHead
 from pik.execution.aggregate.answers import DifferenceRecord
+from pik.execution.aggregate.athena import Athena
 from pik.execution.aggregate.records import Answer
 from pik.execution.replay.tools import Tools
 from pik.execution.stream import Stream
@@ -60,13 +61,16 @@ async def run_replay(stream: Stream, run_id: str, tools: Tools, parallelism: int
     return await run_all_shards(stream, run_id, tools, parallelism)
 
 
-def check_definition(definition: Definition) -> None:
-    """Raises InvalidExpression and InvalidDefinition, naming the field, for what cannot be computed whatever
-    the events are."""
+def check_definition(definition: Definition, engine: Engine) -> None:
+    """Raises InvalidExpression, NotSupported among them, and InvalidDefinition, naming the field, for what
+    the engine cannot compute whatever the events are."""
     from pik.planning.aggregate_sql import query_of
+    from pik.planning.trino.query import check
 
-    query_of(definition)
+    query = query_of(definition)
     _ = definition.zone
+    if engine is Engine.ATHENA:
+        check(query)
 
 
 async def compute(
@@ -78,12 +82,28 @@ async def compute(
     known_by: KnownBy,
     as_of: Instant | None,
     memory: str | None,
+    athena: Athena | None = None,
 ) -> Answer:
-    """`execution.aggregate.compute.compute`."""
+    """`execution.aggregate.compute.compute`, by Athena where there is one, else by DuckDB."""
+    from pik.execution.aggregate.athena_engine import AthenaEngine
+    from pik.execution.aggregate.compute import Engine as Computing
     from pik.execution.aggregate.compute import compute as compute_version
+    from pik.execution.aggregate.duckdb_engine import DuckDBEngine
+
+    def engine_of(definition: Definition, memory: str | None) -> Computing:
+        if athena is None:
+            return DuckDBEngine(definition, memory)
+        return AthenaEngine(definition, athena, memory)
 
     return await compute_version(
-        stream, definition, namespace=namespace, name=name, known_by=known_by, as_of=as_of, memory=memory
+        stream,
+        definition,
+        namespace=namespace,
+        name=name,
+        known_by=known_by,
+        as_of=as_of,
+        memory=memory,
+        engine_of=engine_of,
     )
 
 

@@ -232,17 +232,17 @@ class AggregateQuery:
 
 def query_of(definition: Definition) -> AggregateQuery:
     """Checks a definition's expressions. Raises InvalidExpression and InvalidDefinition, naming the field."""
-    with _field("where"):
+    with field("where"):
         where = None if definition.where is None else parse_condition(definition.where)
     measures, groups = [], []
     for measure in definition.measures:
-        with _field(f"measures[{measure.name}].expression"):
+        with field(f"measures[{measure.name}].expression"):
             measures.append(Column(measure.name, parse_measure(measure.expression)))
     taken = {BUCKET, *(measure.name for measure in measures)}
     if len(taken) <= len(measures):
         raise InvalidDefinition(f"measures: each has a name of its own, and none is {BUCKET!r}")
     for number, text in enumerate(definition.group_by, start=1):
-        with _field(f"groupBy[{number - 1}]"):
+        with field(f"groupBy[{number - 1}]"):
             group = parse_group(text)
         groups.append(Column(_group_name(group, number, taken), group))
         taken.add(groups[-1].name)
@@ -303,8 +303,9 @@ def _group_name(group: Expression, number: int, taken: set[str]) -> str:
 
 
 @contextmanager
-def _field(name: str) -> Iterator[None]:
+def field(name: str) -> Iterator[None]:
+    """Says which field of the spec has an expression that is not allowed."""
     try:
         yield
     except InvalidExpression as error:
-        raise InvalidExpression(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error

@@ -34,6 +34,11 @@ class QueryStatus(msgspec.Struct, frozen=True):
 class QueryService(Protocol):
     """Queries by their ids, which the service gives. Calls raise what AWS calls do."""
 
+    @property
+    def emulated(self) -> bool:
+        """Whether DuckDB reads the segments here, in place of Trino."""
+        ...
+
     async def start(self, sql: str, token: str) -> str:
         """The id of a query that is under way then. The same `token` (32 to 128 characters) with the same
         text may give the same query again, and need not."""

@@ -43,7 +43,7 @@ class JobComputations:
                 await self._children.release(question.key)
             return found
         # what cannot be computed is found out without a pod
-        check_definition(question.definition)
+        check_definition(question.definition, spec.engine)
         as_of = None if spec.asOf is None else parse_instant(spec.asOf)
         definition = question.definition.hash
         await resolve(stream, meta.namespace, meta.name, definition, spec.knownBy, as_of)

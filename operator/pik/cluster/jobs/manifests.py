@@ -31,6 +31,7 @@ from pik.cluster.jobs.task import (
     encode_task,
 )
 from pik.cluster.jobs.verdicts import ExitCode
+from pik.controller.athena import work_group_of
 from pik.controller.intake_rules import fingerprint_exclude
 from pik.controller.objects import ObjectKey
 from pik.controller.runs import Question, Run
@@ -140,6 +141,7 @@ def wanted_aggregate(question: Question, settings: JobSettings) -> Wanted:
         as_of=resource.spec.asOf,
         before=question.before,
         memory=memory_of(resources),
+        athena=work_group_of(resource),
     )
     single: dict[str, Any] = {
         "completions": 1,

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 
 from pik.api.aggregate_version import AggregateVersion
@@ -46,10 +47,21 @@ def run_worker(text: str, around: Surroundings, termination_log: Path) -> int:
 
 async def _run(task: Task, around: Surroundings, termination_log: Path) -> Verdict:
     halting = asyncio.Event()
+    return await until_told(task, work(task, around, halting), halting, termination_log)
+
+
+async def until_told(
+    task: Task, working: Awaitable[Verdict], halting: asyncio.Event, termination_log: Path
+) -> Verdict:
+    """What the work comes to, unless the process is told to stop: a shard is, by `halting`; a computation by
+    Athena is cancelled, and its query with it; one by DuckDB ends with the process at once."""
+    doing = asyncio.ensure_future(working)
 
     def told() -> None:
         log.info("told to stop")
-        if isinstance(task, AggregateTask):
+        if isinstance(task, AggregateTask) and task.athena is not None:
+            doing.cancel()
+        elif isinstance(task, AggregateTask):
             # a query cannot be stopped half-way; what is not kept yet is computed again
             _leave(_HALTED, termination_log)
             os._exit(_HALTED.code)
@@ -57,7 +69,10 @@ async def _run(task: Task, around: Surroundings, termination_log: Path) -> Verdi
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told)
-    return await work(task, around, halting)
+    try:
+        return await doing
+    except asyncio.CancelledError:
+        return _HALTED
 
 
 def _subject(task: Task, shard: int | None) -> Subject:

@@ -42,7 +42,7 @@ class ReplayTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Replay", 
 
 class AggregateTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Aggregate", tag_field="kind"):
     """A version, and with `before` (a version) its difference from that. The definition is kept in the bucket
-    under its hash."""
+    under its hash. `athena`: the work group of Athena, where that computes it."""
 
     stream: StreamTask
     namespace: str
@@ -52,6 +52,7 @@ class AggregateTask(msgspec.Struct, frozen=True, omit_defaults=True, tag="Aggreg
     as_of: str | None = None
     before: str | None = None
     memory: str | None = None
+    athena: str | None = None
 
 
 Task = ReplayTask | AggregateTask

@@ -21,8 +21,9 @@ from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload
 from pik.cluster.jobs.secrets import authenticated_by
 from pik.cluster.jobs.task import AggregateTask, ReplayTask, Task
 from pik.cluster.jobs.verdicts import ExitCode, Verdict
+from pik.controller.athena import queries_of
 from pik.controller.aws_cloud import AwsCloud
-from pik.controller.engines import selector_of
+from pik.controller.engines import compute, selector_of
 from pik.controller.faults import outcome_of
 from pik.controller.outcome import Stalled
 from pik.domain.errors import Incomparable, Incomplete, NoSuchObject, OutOfMemory, OwnershipConflict, PikError
@@ -35,8 +36,8 @@ from pik.execution.aggregate.answers import (
     keep_difference,
     read_definition,
 )
+from pik.execution.aggregate.athena import Athena
 from pik.execution.aggregate.comparing import compare
-from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer, check_comparable, read_answer
 from pik.execution.opening import open_stream
 from pik.execution.replay.marks import Marker
@@ -77,7 +78,7 @@ async def work(task: Task, around: Surroundings, halting: asyncio.Event) -> Verd
     try:
         if isinstance(task, AggregateTask):
             with _machine(around) as machine:
-                return await answered(task, machine.open(task.stream))
+                return await answered(task, machine.open(task.stream), machine.athena(task))
         if around.shard is None:
             return Verdict(ExitCode.MISCONFIGURED, Reason.INTERNAL_ERROR, "the pod has no completion index")
         return await _shard(task, around.shard, around, halting)
@@ -172,7 +173,7 @@ async def _sinks(cloud: AwsCloud, plan: ReplayPlan, secrets: Path) -> AsyncItera
 # an aggregate
 
 
-async def answered(task: AggregateTask, stream: Stream) -> Verdict:
+async def answered(task: AggregateTask, stream: Stream, athena: Athena | None = None) -> Verdict:
     asking = Asking(task.namespace, task.name, task.definition_hash, task.known_by, task.as_of)
     answer = await find_answer(stream, asking)
     if answer is None:
@@ -184,6 +185,7 @@ async def answered(task: AggregateTask, stream: Stream) -> Verdict:
             known_by=task.known_by,
             as_of=None if task.as_of is None else parse_instant(task.as_of),
             memory=task.memory,
+            athena=athena,
         )
         await keep_answer(stream, asking, answer)
     message = f"version {answer.version}"
@@ -218,11 +220,23 @@ class _Machine:
     cloud: AwsCloud
     scratch: Path
 
-    def open(self, task: StreamTask) -> Stream:
+    def athena(self, task: AggregateTask) -> Athena | None:
+        """Its queries are stopped when the pod is: nobody says to a pod whether another follows."""
+        if task.athena is None:
+            return None
+        stream = task.stream
+        prefix = f"{stream.prefix}/"
+        queries = queries_of(self._cloud_of(stream), stream.region, task.athena, stream.bucket, prefix)
+        return Athena(queries, halted=lambda: True)
+
+    def _cloud_of(self, task: StreamTask) -> AwsCloud:
         """With the role that is the stream's, if it has one."""
-        cloud = self.cloud
-        if task.role is not None:
-            cloud = cloud.assuming(AssumedRole(task.role.arn, task.role.external_id, task.role.session))
+        if task.role is None:
+            return self.cloud
+        return self.cloud.assuming(AssumedRole(task.role.arn, task.role.external_id, task.role.session))
+
+    def open(self, task: StreamTask) -> Stream:
+        cloud = self._cloud_of(task)
         storage = Storage(prefix=task.prefix, region=task.region, retentionDays=task.retention_days)
         return open_stream(
             task,

@@ -21,6 +21,7 @@ from typing import ParamSpec, TypeVar
 import duckdb
 
 from pik.domain.errors import Incomplete, OutOfMemory
+from pik.execution.aggregate.athena import Athena
 from pik.execution.aggregate.athena_results import Found, counts, finish, nothing, plan, rows_of
 from pik.execution.aggregate.athena_scope import Sought, sought
 from pik.execution.aggregate.duckdb_engine import DuckDBAnswer
@@ -33,23 +34,12 @@ from pik.execution.stream import Stream
 from pik.planning.aggregate_sql import query_of
 from pik.planning.definitions import Definition
 from pik.planning.trino.query import Result, TrinoQuery, check
-from pik.planning.trino.scope import Table
-from pik.ports.queries import QueryService
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _ROUNDS = 3  # that are begun, where segments land all the time
 _STEPS = _BEFORE, _SURVEY, _INPUTS, _ROWS, _AFTER = ("before", "survey", "inputs", "rows", "after")
-
-
-@dataclass(frozen=True, slots=True)
-class Athena:
-    """Where the queries run, and the table that they read. `halted`: as in `Queries`."""
-
-    service: QueryService
-    table: Table
-    halted: Callable[[], bool] = lambda: False
 
 
 class AthenaEngine:
@@ -78,7 +68,8 @@ class AthenaEngine:
 
     async def _answer(self, desk: _Desk, known: AsOf, snapshot: Snapshot) -> DuckDBAnswer:
         stream, definition = desk.stream, self._query.definition
-        wanted = sought(stream, definition, snapshot, known, self._athena.table)
+        table = self._athena.table(definition.stream_id)
+        wanted = sought(stream, definition, snapshot, known, table)
         if not wanted.expected:
             return await desk.work(nothing, desk.con, stream, self._query, wanted.scope, desk.folder)
         folder = folder_of(stream, definition.hash, known)

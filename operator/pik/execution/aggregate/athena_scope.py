@@ -12,7 +12,8 @@ from pik.execution.aggregate.segments import segments_to_read
 from pik.execution.reading.snapshot import Snapshot
 from pik.execution.stream import Deduplication, Stream
 from pik.planning.definitions import Definition
-from pik.planning.trino.scope import Scope, Table, hour_of
+from pik.planning.trino.scope import Scope, hour_of
+from pik.planning.trino.tables import Table
 
 _NAMED = 3  # segments in a message
 

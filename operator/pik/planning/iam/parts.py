@@ -7,12 +7,14 @@ for it too, so that whoever has them can replace nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pik.planning.iam.places import ANY, Place, Realm
 from pik.planning.iam.statements import Condition, Statement
+from pik.planning.trino.tables import DATABASE, table_name
 
 _INDEX = "by_entity"  # the table's secondary index
+_BY_ATHENA = "Athena does it, with the rights of whoever starts the query"
 _NEW = Condition("Null", "s3:if-none-match", ("false",))
 _UNCHANGED = Condition("Null", "s3:if-match", ("false",))
 
@@ -71,6 +73,53 @@ def aggregate(place: Place, realm: Realm) -> list[Statement]:
         *write(place, realm, "aggregates/*", "snapshots/*"),
         *read(place, realm, "*"),
         Statement("Index", ("dynamodb:GetItem", "dynamodb:Query"), _table(place, realm)),
+    ]
+
+
+def query(place: Place, realm: Realm, work_groups: Sequence[str]) -> list[Statement]:
+    """A version is computed by Athena, which reads the table and the segments, and keeps results, with the
+    rights of whoever asks."""
+    if not work_groups:
+        return []
+    results = _objects(place, realm, ["athena/*"])
+    return [
+        Statement(
+            "Query",
+            (
+                *("athena:StartQueryExecution", "athena:StopQueryExecution"),
+                *("athena:GetQueryExecution", "athena:GetQueryResults"),
+            ),
+            tuple(realm.arn("athena", f"workgroup/{name}", place.region) for name in work_groups),
+        ),
+        Statement(
+            "ByAthena",
+            ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+            results,
+            unproved=_BY_ATHENA,
+        ),
+        Statement("ByAthena", ("s3:GetBucketLocation",), (realm.bucket(place.bucket),), unproved=_BY_ATHENA),
+        Statement(
+            "ByAthena",
+            ("glue:GetDatabase", "glue:GetTable", "glue:GetPartitions"),
+            _catalog(place, realm),
+            unproved=_BY_ATHENA,
+        ),
+    ]
+
+
+def keep_table(place: Place, realm: Realm, work_groups: Sequence[str]) -> list[Statement]:
+    """The stream's table in Glue, where versions are computed by Athena."""
+    if not work_groups:
+        return []
+    return [
+        Statement(
+            "Catalog",
+            (
+                *("glue:GetDatabase", "glue:CreateDatabase"),
+                *("glue:GetTable", "glue:CreateTable", "glue:UpdateTable"),
+            ),
+            _catalog(place, realm),
+        )
     ]
 
 
@@ -143,6 +192,11 @@ def remove(place: Place, realm: Realm) -> list[Statement]:
 def assume(place: Place) -> list[Statement]:
     """A stream with `roleARN` is worked on in that role, and with its rights."""
     return [Statement("Assume", ("sts:AssumeRole",), (place.role,))] if place.role else []
+
+
+def _catalog(place: Place, realm: Realm) -> tuple[str, ...]:
+    names = ("catalog", f"database/{DATABASE}", f"table/{DATABASE}/{table_name(ANY)}")
+    return tuple(realm.arn("glue", name, place.region) for name in names)
 
 
 def _objects(place: Place, realm: Realm, keys: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from pik.api.replay_job import ReplayJob, ReplayJobSpec
-from pik.planning.iam.parts import aggregate, assume, capture, keep, remove, replay, set_up
+from pik.planning.iam.parts import aggregate, assume, capture, keep, keep_table, query, remove, replay, set_up
 from pik.planning.iam.places import Place, Realm
 from pik.planning.iam.statements import Policy, Statement, policy_of
 from pik.planning.iam.targets import read_back, send
@@ -33,6 +33,7 @@ _ON_A_STREAM: dict[Role, tuple[Part, ...]] = {
     Role.AGGREGATE: (aggregate,),
     Role.INGEST: (capture,),
 }
+_BY_ATHENA = {Role.OPERATOR: keep_table, Role.AGGREGATE: query}
 _TENANTS = (Role.OPERATOR, Role.GATEWAY, Role.WORKER, Role.AGGREGATE)
 """Parts that work in a stream's own role where it has one."""
 _OF_A_JOB: dict[Role, Callable[[ReplayJobSpec, Realm], list[Statement]]] = {
@@ -43,18 +44,25 @@ _OF_A_JOB: dict[Role, Callable[[ReplayJobSpec, Realm], list[Statement]]] = {
 SENDS = frozenset({Role.WORKER})
 
 
-def policy(role: Role, places: Sequence[Place], jobs: Sequence[ReplayJob], realm: Realm) -> Policy:
-    """`places`: the streams that it is for; `jobs`: the replays. A role's rights on a stream that has a role
-    of its own are that role's: what it needs itself is to assume it. A target is sent to with the worker's
-    own rights, and read back with those of the stream."""
+def policy(
+    role: Role,
+    places: Sequence[Place],
+    jobs: Sequence[ReplayJob],
+    realm: Realm,
+    work_groups: Sequence[str] = (),
+) -> Policy:
+    """`places`: the streams that it is for; `jobs`: the replays; `work_groups`: of Athena, that versions are
+    computed in. A role's rights on a stream that has a role of its own are that role's: what it needs itself
+    is to assume it. A target is sent to with the worker's own rights, and read back with those of the
+    stream."""
     statements: list[Statement] = []
     for place in places:
         if role is Role.TENANT:
-            statements += [one for each in _TENANTS for one in _on(each, place, realm)]
+            statements += [one for each in _TENANTS for one in _on(each, place, realm, work_groups)]
         elif role in _TENANTS and place.role is not None:
             statements += assume(place)
         else:
-            statements += _on(role, place, realm)
+            statements += _on(role, place, realm, work_groups)
     of_a_job = _OF_A_JOB.get(role)
     if of_a_job is not None:
         theirs = {place.stream for place in places if place.role is not None}
@@ -69,5 +77,8 @@ def _stream_of(job: ReplayJob) -> str:
     return f"{job.spec.streamRef.namespace or job.metadata.namespace}/{job.spec.streamRef.name}"
 
 
-def _on(role: Role, place: Place, realm: Realm) -> list[Statement]:
-    return [one for part in _ON_A_STREAM[role] for one in part(place, realm)]
+def _on(role: Role, place: Place, realm: Realm, work_groups: Sequence[str]) -> list[Statement]:
+    found = [one for part in _ON_A_STREAM[role] for one in part(place, realm)]
+    if role in _BY_ATHENA:
+        found += _BY_ATHENA[role](place, realm, work_groups)
+    return found

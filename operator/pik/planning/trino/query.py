@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from pik.api.aggregate_version import TimeBucket
 from pik.domain.errors import NotSupported
-from pik.planning.aggregate_sql import BUCKET, STAGED, AggregateQuery, Scales
+from pik.planning.aggregate_sql import BUCKET, STAGED, AggregateQuery, Scales, field
 from pik.planning.buckets import slot_length
+from pik.planning.expressions import Expression
 from pik.planning.sql.grammar import Type
 from pik.planning.sql.payload import literal
 from pik.planning.sql.values import Sql
@@ -155,11 +156,7 @@ class TrinoQuery:
 
     def _measures(self, scales: Scales) -> tuple[list[Leaf], list[Sql]]:
         leaves = Leaves()
-        measures = []
-        for column in self.query.measures:
-            expression = column.expression
-            split = SplitMeasure(STAGED, expression.places(scales.__getitem__), leaves)
-            measures.append(split.of(expression.tree, expression.role.want))
+        measures = [_split(column.expression, scales, leaves) for column in self.query.measures]
         return leaves.all, measures
 
     def _bucket(self, buckets: Sequence[Stretch]) -> str:
@@ -172,9 +169,23 @@ def check(query: AggregateQuery) -> None:
     """Raises NotSupported where Athena could not answer it exactly, whatever the events are."""
     asked = TrinoQuery(query, Scope.nothing())
     scales = dict.fromkeys(query.numbers, 0)
+    if query.where is not None:
+        with field("where"):
+            query.where.sql(STAGED, words=TRINO)
+    for number, group in enumerate(query.groups):
+        with field(f"groupBy[{number}]"):
+            group.expression.sql(STAGED, scales.__getitem__, TRINO)
+    for measure in query.measures:
+        with field(f"measures[{measure.name}].expression"):
+            _split(measure.expression, scales, Leaves())
     asked.survey()
     asked.inputs(scales, ())
     asked.rows(scales, ())
+
+
+def _split(measure: Expression, scales: Scales, leaves: Leaves) -> Sql:
+    split = SplitMeasure(STAGED, measure.places(scales.__getitem__), leaves)
+    return split.of(measure.tree, measure.role.want)
 
 
 def _result(sql: str, columns: Mapping[str, Type]) -> Result:

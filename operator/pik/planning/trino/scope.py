@@ -13,6 +13,7 @@ from pik.domain.instants import Instant
 from pik.domain.segments import SegmentID
 from pik.domain.windows import Window
 from pik.planning.sql.payload import literal
+from pik.planning.trino.tables import Table
 from pik.planning.trino.words import TRINO
 
 _TIMES = ("event_time", "received_time", "ingest_time")
@@ -22,28 +23,6 @@ _COLUMNS = (
     "outcome", "data",
 )  # fmt: skip
 _SEGMENT = "'([^/]+)[.]parquet$'"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A stream's segments as a table of Athena's catalog, whose instants are declared as BIGINT, and so read
-    as what Parquet has of them: microseconds. `emulated`: DuckDB reads them, as its own TIMESTAMPTZ."""
-
-    database: str
-    name: str
-    emulated: bool = False
-
-    def micros(self, column: str) -> str:
-        return f"epoch_us({column})" if self.emulated else column
-
-    @property
-    def path(self) -> str:
-        """Of the file that a row comes from."""
-        return "filename" if self.emulated else '"$path"'
-
-    @property
-    def reference(self) -> str:
-        return f'"{self.database}"."{self.name}"'
 
 
 @dataclass(frozen=True)
