@@ -17,7 +17,7 @@ from pik.aws.deliveries import UNANSWERED, apart, failed, missing, of_entry, one
 from pik.aws.errors import call, is_code
 from pik.domain.errors import NoSuchTable, Refused, Unavailable
 from pik.domain.payloads import MAX_NAME_BYTES
-from pik.planning.envelope import with_attributes
+from pik.planning.attributes import with_attributes
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from pik.ports.system import Offload

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pik.aws.deliveries import UNANSWERED, apart, failed, missing, of_entry, one_by_one, refused
 from pik.aws.errors import call, is_code
 from pik.domain.errors import NoSuchTable, Refused, Unavailable
-from pik.planning.envelope import with_attributes
+from pik.planning.attributes import with_attributes
 from pik.planning.replay.batches import TargetOrder
 from pik.ports.sinks import Batch, Delivery, Disposition, SinkTraits
 from pik.ports.system import Offload

@@ -63,11 +63,6 @@ def cloud_events(events: pa.RecordBatch, run_id: str, stream_id: str) -> pa.Stri
     )
 
 
-def with_attributes(body: bytes, **attributes: str) -> bytes:
-    """A CloudEvent as `cloud_events` makes it, with further attributes of pik's own in front."""
-    return orjson.dumps(attributes)[:-1] + b"," + body[1:]
-
-
 def delivery_keys(events: pa.RecordBatch, run_id: str) -> tuple[Part, ...]:
     """`planning.delivery_key` of each, in parts to be joined."""
     keys = (events.column("event_id"), run_mark(run_id))
