@@ -9,6 +9,7 @@ import pytest
 
 from pik.api.capture_stream import CaptureStreamSpec, DriftAction
 from pik.domain.errors import BucketTaken, DataLost, NoSuchBucket, OwnershipConflict, Unusable
+from pik.planning.drift import plan
 from pik.planning.storage import (
     OTHER_RULE,
     CreateBucket,
@@ -26,7 +27,6 @@ from pik.planning.storage import (
     bucket_differences,
     bucket_name,
     longer_retention,
-    plan,
     table_differences,
     table_name,
 )
@@ -279,11 +279,11 @@ def test_drift_is_what_somebody_else_changed() -> None:
         spec(), NAMES, settled_bucket(versioning=False), owned=True, known_stream=STREAM
     )
     (action,) = [difference.action for difference in differences]
-    own_change = plan(spec(drift="Report"), differences, settled=False)
+    own_change = plan(spec(drift="Report").driftPolicy, differences, settled=False)
     assert (own_change.actions, own_change.drift) == ((action,), ())
-    repaired = plan(spec(), differences, settled=True)
+    repaired = plan(spec().driftPolicy, differences, settled=True)
     assert repaired.actions == (action,)
     assert [(d.field, what) for d, what in repaired.drift] == [("versioning", DriftAction.REPAIRED)]
-    reported = plan(spec(drift="Report"), differences, settled=True)
+    reported = plan(spec(drift="Report").driftPolicy, differences, settled=True)
     assert reported.actions == ()
     assert [what for _, what in reported.drift] == [DriftAction.REPORTED]

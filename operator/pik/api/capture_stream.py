@@ -19,6 +19,7 @@ from pik.api.common import (
     PrinterColumn,
     RecordedInstant,
     Resource,
+    RoleARN,
     SecretRef,
     Value,
 )
@@ -407,15 +408,7 @@ class CaptureStreamSpec(Value):
         "right where no data can be lost by it. Report: the difference is listed in "
         "status.drift only.",
     )
-    roleARN: (
-        Annotated[
-            str,
-            StringConstraints(
-                max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
-            ),
-        ]
-        | None
-    ) = Field(
+    roleARN: RoleARN | None = Field(
         default=None,
         description="ARN of the IAM role that pik assumes for this stream's bucket and table. The "
         "administrator's map of roles must have it for this namespace. Absent: pik's own credentials.",

@@ -56,6 +56,12 @@ KeyPrefix = Annotated[
 ]
 """What S3 keys begin with: no slash at either end, no empty part, no dot before or after a slash."""
 
+RoleARN = Annotated[
+    str,
+    StringConstraints(
+        max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
+    ),
+]
 SqlExpression = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 SqlCondition = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]

@@ -9,15 +9,15 @@ from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType, is_true
 from pik.controller.naming import claimant_of, names_of
 from pik.controller.objects import ObjectKey
-from pik.controller.told import Drifted, carried_out
+from pik.controller.told import carried_out
 from pik.controller.world import World
 from pik.execution.ownership import Claimant, OwnerRecord, claim, read_owner
+from pik.planning.drift import Drifted, plan
 from pik.planning.storage import (
     Names,
     SetTableTags,
     bucket_differences,
     longer_retention,
-    plan,
     table_differences,
     table_name,
 )
@@ -76,7 +76,7 @@ async def bucket_of(resource: CaptureStream, world: World) -> Bucket:
     differences = bucket_differences(
         spec, names, there, owned=owner is not None, known_stream=status.streamID
     )
-    wanted = plan(spec, differences, settled=settled)
+    wanted = plan(spec.driftPolicy, differences, settled=settled)
     for action in wanted.actions:
         await provisioner.apply(action)
     return Bucket(owner or await claimed(), wanted.drift)
@@ -92,9 +92,9 @@ async def table_of(resource: CaptureStream, world: World, owner: OwnerRecord) ->
     observed = await provisioner.table(name)
     differences = table_differences(spec, names, name, owner.stream_id, observed)
     if observed is None:
-        wanted = plan(spec, differences[:1], settled=settled)
+        wanted = plan(spec.driftPolicy, differences[:1], settled=settled)
         return Table(name, True, None, wanted.drift)
-    wanted = plan(spec, differences, settled=settled)
+    wanted = plan(spec.driftPolicy, differences, settled=settled)
     for action in wanted.actions:
         await provisioner.apply(action)
     return Table(name, False, longer_retention(spec, name, observed), wanted.drift)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pik.api.capture_stream import CaptureStream, CaptureStreamStatus, Drift, DriftAction
 from pik.api.common import StatusCondition
@@ -11,13 +12,10 @@ from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, wit
 from pik.controller.faults import STALLED_AGAIN
 from pik.controller.outcome import EventType, ObjectEvent, Stalled
 from pik.domain.instants import Instant
-from pik.planning.storage import Difference
+from pik.planning.drift import Difference, Drifted
 
 _MAX_DRIFT = 10
 _CARRIED_OUT = (ConditionType.STORAGE_READY, ConditionType.INDEX_READY)
-
-Drifted = Sequence[tuple[Difference, DriftAction]]
-"""What somebody else has changed, and what becomes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +73,11 @@ def drift_events(before: CaptureStreamStatus, after: CaptureStreamStatus) -> tup
     )
 
 
-def reported(found: Drifted) -> list[Difference]:
+def reported(found: Drifted) -> list[Difference[Any]]:
     return [difference for difference, action in found if action is DriftAction.REPORTED]
 
 
-def stalled_by(differences: Sequence[Difference]) -> Stalled:
+def stalled_by(differences: Sequence[Difference[Any]]) -> Stalled:
     """What is reported and not set right."""
     named = ", ".join(f"{difference.field} of {difference.resource}" for difference in differences)
     message = f"differs from the spec, and driftPolicy is Report: {named}"

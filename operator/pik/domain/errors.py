@@ -59,6 +59,18 @@ class Unusable(PikError):
     """A bucket or table is there, but not as it has to be; the text says what a person must change."""
 
 
+class FunctionUnhealthy(PikError):
+    """A new version of a function does not work; the text has its own words."""
+
+
+class PackageMissing(PikError):
+    """A function's code is wanted, and this installation does not have it."""
+
+
+class SourceNotAllowed(PikError):
+    """The administrator's map does not have this source for this namespace."""
+
+
 class Fenced(PikError):
     """The index has moved to another generation, or is being rebuilt; read the generation again."""
 

@@ -16,12 +16,11 @@ from pik.api.capture_stream import (
     BucketOrigin,
     CaptureStreamSpec,
     DeletionPolicy,
-    DriftAction,
-    DriftPolicy,
     EncryptionType,
     Toggle,
 )
 from pik.domain.errors import BucketTaken, DataLost, NoSuchBucket, OwnershipConflict, Unusable
+from pik.planning import drift
 
 NONCURRENT_DAYS = 7  # that what was replaced or deleted by hand can be brought back
 _ABORT_UPLOAD_DAYS = 1
@@ -168,32 +167,7 @@ TableAction = (
 Action = BucketAction | TableAction
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """One setting that is not as the spec has it, and what would set it right."""
-
-    resource: str  # the name of bucket or table
-    field: str
-    action: Action
-
-
-class StoragePlan(msgspec.Struct, frozen=True):
-    """What to do, and what to tell."""
-
-    actions: tuple[Action, ...]
-    drift: tuple[tuple[Difference, DriftAction], ...]
-
-
-def plan(spec: CaptureStreamSpec, differences: list[Difference], *, settled: bool) -> StoragePlan:
-    """`settled`: this spec was carried out before, so that a difference is not the spec's own change, but
-    somebody else's: drift, which `driftPolicy` decides about."""
-    if not settled:
-        return StoragePlan(tuple(difference.action for difference in differences), ())
-    if spec.driftPolicy is DriftPolicy.REPORT:
-        return StoragePlan((), tuple((difference, DriftAction.REPORTED) for difference in differences))
-    return StoragePlan(
-        tuple(difference.action for difference in differences),
-        tuple((difference, DriftAction.REPAIRED) for difference in differences),
-    )
+Difference = drift.Difference[Action]
 
 
 def bucket_name(spec: CaptureStreamSpec, cluster: str, namespace: str, name: str) -> str:
@@ -210,14 +184,14 @@ def bucket_pattern(spec: CaptureStreamSpec, namespace: str, name: str) -> str:
 
 
 def _derived_bucket(namespace: str, name: str, digest: str) -> str:
-    return f"pik-{_readable(f'{namespace}-{name}', 42)}-{digest}"
+    return f"pik-{readable(f'{namespace}-{name}', 42)}-{digest}"
 
 
 def table_name(spec: CaptureStreamSpec, name: str, stream_id: str) -> str:
     """The table's name: the spec's, or one that is derived and no other stream's."""
     if spec.index.tableName is not None:
         return spec.index.tableName
-    return f"pik-{_readable(name, 200)}-{stream_id}"
+    return f"pik-{readable(name, 200)}-{stream_id}"
 
 
 def bucket_differences(
@@ -397,6 +371,6 @@ def prefixes_of(rules: Iterable[str]) -> list[str]:
     return sorted(prefix for prefix in ids if prefix.endswith("/"))
 
 
-def _readable(text: str, length: int) -> str:
+def readable(text: str, length: int) -> str:
     """What of it may stand in a name, cut to `length`."""
     return text.replace(".", "-")[:length].strip("-")
