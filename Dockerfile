@@ -2,6 +2,7 @@
 #
 # BASE     any image with Python 3.11 or newer; nothing else is asked of it, not even a shell
 # BUILDER  the same Python with pip, where BASE has none
+# --target with-functions   has the packages of `make lambdas` in it
 # A private package index: --secret id=pip,src=$HOME/.config/pip/pip.conf
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILDER=${BASE}
@@ -24,7 +25,8 @@ RUN cd /opt/pik/lib/python3*/site-packages \
       pyarrow/*flight* pyarrow/*s3* pyarrow/*_cpp_tests* kubernetes/aio kubernetes/client/api \
  && find pyarrow -name '*.p[xy][dxi]' -delete \
  && find botocore/data -mindepth 1 -maxdepth 1 -type d \
-      ! -name dynamodb ! -name s3 ! -name sqs ! -name sts ! -name 'sso*' ! -name signin ! -name resourcegroupstaggingapi -exec rm -r {} + \
+      ! -name dynamodb ! -name s3 ! -name sqs ! -name sts ! -name 'sso*' ! -name signin ! -name resourcegroupstaggingapi \
+      ! -name kinesis ! -name lambda ! -name events -exec rm -r {} + \
  && find boto3/data -mindepth 1 -maxdepth 1 -type d ! -name dynamodb ! -name s3 ! -name sqs -exec rm -r {} +
 
 COPY README.md LICENSE ./
@@ -37,7 +39,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/pik/lib /app/lib
 
 
-FROM ${BASE}
+FROM ${BASE} AS pik
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="pik" \
@@ -51,3 +53,13 @@ ENV PATH=/opt/pik/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 HOME=/tmp
 USER 65532:65532
 WORKDIR /tmp
 ENTRYPOINT ["pik"]
+
+
+# With the packages of AWS Lambda functions, for streams that ask for them:
+# make lambdas && docker build -t pik --target with-functions .
+FROM pik AS with-functions
+COPY build/lambdas /usr/share/pik/functions
+ENV PIK_FUNCTIONS=/usr/share/pik/functions
+
+
+FROM pik

@@ -72,7 +72,7 @@ format: .venv/ready ## let ruff fix what it can
 	$(BIN)/ruff format .
 
 lambdas: .venv/ready | $(UV) ## the packages of the Lambda functions: build/lambdas/*.zip
-	$(BIN)/python lambdas/package.py --uv $(UV)
+	$(BIN)/python lambdas/package.py --uv $(UV) $(LAMBDAS)
 
 sbom: | $(UV) ## what the image has: build/sbom.cdx.json (CycloneDX)
 	$(UV) venv --quiet --clear --python $(PYTHON) build/sbom

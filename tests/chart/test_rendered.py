@@ -246,10 +246,10 @@ def test_another_name_of_the_release_gives_other_names(render: Renderer) -> None
 def test_the_role_map_is_what_was_given(render: Renderer) -> None:
     manifests = render("full")
     held = yaml.safe_load(named(manifests, "ConfigMap", "capture-roles")["data"]["roles.yaml"])
-    given: Any = yaml.safe_load((ROOT / "tests/chart/values/full.yaml").read_text())["roles"]
-    assert held == {"roles": given}
+    given: Any = yaml.safe_load((ROOT / "tests/chart/values/full.yaml").read_text())
+    assert held == {name: given[name] for name in ("roles", "functionRoles", "sources")}
     none = named(render("least"), "ConfigMap", "pik-roles")
-    assert yaml.safe_load(none["data"]["roles.yaml"]) == {"roles": []}
+    assert yaml.safe_load(none["data"]["roles.yaml"]) == {"roles": [], "functionRoles": [], "sources": []}
 
 
 def test_the_notes_say_what_to_do_next(helm: Helm) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pik.api.capture_stream import CaptureStream, Storage
 from pik.api.conditions import ConditionType, condition_of, is_true
+from pik.api.functions import Architecture
 from pik.api.kinds import AnyResource
 from pik.api.manifests import load_text
 from pik.api.validation import admit
@@ -22,19 +23,23 @@ from pik.controller.outcome import AnyStatus, Backoff, ObjectEvent
 from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
+from pik.controller.roles import LocalRights, Roles
 from pik.controller.workshop import OpenStream, Workshop
 from pik.controller.world import Callers, Timing, World
 from pik.domain.arrivals import Arrival
-from pik.domain.errors import RoleNotAllowed, SelectorNotReadable
+from pik.domain.errors import PackageMissing, RoleNotAllowed, SelectorNotReadable
 from pik.domain.instants import Instant, parse_instant
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.retrying import Patience
 from pik.memory.catalog import MemoryCatalog
+from pik.memory.functions import MemoryFunctions, MemoryLambda
 from pik.memory.index import MemoryIndex
 from pik.memory.objects import MemoryObjectStore
 from pik.memory.provisioning import MemoryAccount, MemoryProvisioner
 from pik.memory.sink import DELIVERED, Answer, MemorySink, MemoryTarget, accept
+from pik.memory.sources import MemoryPipes, MemorySources
 from pik.memory.system import InlineOffload, ManualClock, SeededEntropy
+from pik.planning.functions import FunctionKind, code_digest
 from pik.planning.replay.messages import Message
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.queries import QueryService
@@ -52,6 +57,8 @@ class MemoryCloud:
 
     def __init__(self, account: MemoryAccount, clock: ManualClock) -> None:
         self.account = account
+        self.lambdas = MemoryLambda()
+        self.pipes = MemoryPipes()
         self.target = MemoryTarget()
         self.answer: Answer = accept
         self.fault: Callable[[str], Exception | None] = lambda _: None
@@ -79,6 +86,12 @@ class MemoryCloud:
 
     def provisioner(self, region: str | None) -> MemoryProvisioner:
         return MemoryProvisioner(self.account, before=self.before)
+
+    def functions(self, region: str | None) -> MemoryFunctions:
+        return MemoryFunctions(self.lambdas, before=self.before)
+
+    def sources(self, region: str | None) -> MemorySources:
+        return MemorySources(self.pipes, before=self.before)
 
     def objects(self, bucket: str, storage: Storage) -> MemoryObjectStore:
         return MemoryObjectStore(self.account.bucket(bucket), self._clock, before=self.before)
@@ -122,6 +135,22 @@ class Tenants:
         if self.labels_of is None:
             raise SelectorNotReadable("of a namespaced installation")
         return self.labels_of.get(namespace, {})
+
+
+class PackagesInMemory:
+    """`ports.Packages`. `release`: what they are made of."""
+
+    def __init__(self) -> None:
+        self.release = "1"
+        self.missing = False
+
+    async def digest(self, kind: FunctionKind, architecture: Architecture) -> str:
+        return code_digest(await self.read(kind, architecture))
+
+    async def read(self, kind: FunctionKind, architecture: Architecture) -> bytes:
+        if self.missing:
+            raise PackageMissing("there are none")
+        return f"{kind} {architecture} {self.release}".encode()
 
 
 class ObjectsInMemory:
@@ -192,6 +221,8 @@ class Cluster:
         self.objects = ObjectsInMemory()
         self.objects.now = self.clock.now
         self.tenants = Tenants()
+        self.roles: Roles = LocalRights()
+        self.packages = PackagesInMemory()
         self.name = name
         self.cache = cache
         self.gateway_is_up = True
@@ -232,6 +263,8 @@ class Cluster:
             loopback=True,
             approvals=self.tenants,
             namespaces=self.tenants,
+            roles=self.roles,
+            packages=self.packages,
             timing=self.timing,
         )
         self.manager = Manager(

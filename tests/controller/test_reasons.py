@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from controller.clusters import Cluster
+from controller.feeding import in_trouble
 from controller.manifests import JOB, STREAM, VERSION, event, events
 from kube.job_clusters import JobCluster
 from pik.api.conditions import REASONS
@@ -382,6 +383,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     buckets_of_others,
     nobody_knows_who_sends,
     a_role_is_not_allowed,
+    in_trouble,
     jobs_wait,
     jobs_succeed,
     targets_are_compared,

@@ -49,6 +49,10 @@ class Engine(StrEnum):
     ATHENA = "Athena"
 
 
+TimeZone = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$")]
+"""Name of one of IANA's."""
+
+
 class Measure(Value):
     name: Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z][a-z0-9_]*$")] = Field(
         description="Name of the result's column, in lower case."
@@ -88,7 +92,7 @@ class AggregateVersionSpec(Value):
 
     streamRef: StreamRef = Field(description="The CaptureStream whose events are aggregated. Immutable.")
     window: Window = Field(description="Events whose event time is within this half-open span. Immutable.")
-    timezone: Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$")] = Field(
+    timezone: TimeZone = Field(
         default="UTC",
         description="IANA time zone that buckets follow, such as America/New_York. A bucket is named by "
         "the UTC instant at which it starts, so that a day of 25 hours has 25 hours. "

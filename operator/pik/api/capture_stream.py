@@ -21,12 +21,17 @@ from pik.api.common import (
     Resource,
     RoleARN,
     SecretRef,
+    Sha256,
+    Toggle,
     Value,
+    list_map,
 )
+from pik.api.functions import IngestFunction, Processing, Replay
 from pik.api.headers import HeaderNames
 from pik.api.labels import LabelSelector
 from pik.api.mapping import EventMapping
 from pik.api.rules import Rule, frozen_optional, immutable, immutable_optional, rules
+from pik.api.sources import Source
 from pik.api.targets import AllowedTarget
 
 
@@ -48,11 +53,6 @@ class ObjectLockMode(StrEnum):
 class DeletionPolicy(StrEnum):
     RETAIN = "Retain"
     DELETE = "Delete"
-
-
-class Toggle(StrEnum):
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"
 
 
 class Deduplication(StrEnum):
@@ -292,7 +292,13 @@ class Ingest(Value):
                 "self.maxEventBytes <= self.maxBatchBytes",
                 "maxEventBytes must not exceed maxBatchBytes",
                 "maxEventBytes",
-            )
+            ),
+            Rule(
+                "!has(self.sources) || has(self.lambda) || self.sources.all(source, source.type == 'S3')",
+                "sources of type SQS, Kinesis and EventBridge are read by the function of ingest.lambda, "
+                "which is required for them",
+                "sources",
+            ),
         )
     )
 
@@ -314,6 +320,17 @@ class Ingest(Value):
         json_schema_extra=SET,
     )
     auth: IngestAuth = Field(default=IngestAuth(), description="How callers of the gateway are known.")
+    lambda_: IngestFunction | None = Field(
+        default=None,
+        alias="lambda",
+        description="An AWS Lambda function that takes events for this stream, and gives the gateway's "
+        "answers. Absent: there is none.",
+    )
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=16)] | None = Field(
+        default=None,
+        description="Where events come from by themselves. Absent: they are sent.",
+        json_schema_extra=list_map("name"),
+    )
 
 
 class Expect(Value):
@@ -385,6 +402,24 @@ class ReplayPolicy(Value):
 
 
 class CaptureStreamSpec(Value):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.replay) || has(self.replay.lambda.queueURL) || has(self.processing)",
+                "replay.lambda.queueURL is required where there is no processing, whose queue it would take",
+                "replay",
+            ),
+            Rule(
+                "!has(self.ingest.sources) || (has(self.mapping) && has(self.mapping.entityID))"
+                " || self.ingest.sources.all(source, !has(source.eventBridge)"
+                " || has(source.eventBridge.entityID))",
+                "a source of type EventBridge needs entityID, there or in mapping: an envelope of "
+                "EventBridge does not say what it is about",
+                "ingest",
+            ),
+        )
+    )
+
     storage: Storage = Field(description="Where events are kept, and for how long.")
     index: Index = Field(default=Index(), description="The DynamoDB index over the stored events.")
     mapping: EventMapping | None = Field(
@@ -398,6 +433,14 @@ class CaptureStreamSpec(Value):
         description="What regular arrival looks like, for `pik inspect`. Absent: nothing is expected.",
     )
     access: Access = Field(default=Access(), description="Which namespaces may refer to this stream.")
+    replay: Replay | None = Field(
+        default=None, description="Replays that are called for, beside ReplayJobs. Absent: there are none."
+    )
+    processing: Processing | None = Field(
+        default=None,
+        description="An AWS Lambda function that computes the time buckets which replayed events touch, from "
+        "raw, each as a version; with a queue to replay to. Absent, as by default: nothing is processed.",
+    )
     replayPolicy: ReplayPolicy = Field(
         default=ReplayPolicy(),
         description="Limits of the owner that no ReplayJob of this stream can exceed.",
@@ -465,6 +508,68 @@ class Drift(Observed):
     time: RecordedInstant = Field(description="When it was found (RFC 3339, UTC).")
 
 
+class SourceState(StrEnum):
+    READING = "Reading"
+    PAUSED = "Paused"
+    FAILING = "Failing"
+
+
+class FunctionStatus(Observed):
+    name: Annotated[str, StringConstraints(max_length=16)] = Field(
+        description="Which function it is: ingest, replay or processor."
+    )
+    function: Annotated[str, StringConstraints(max_length=64)] = Field(
+        description="Name of the function in AWS Lambda."
+    )
+    arn: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        default=None, description="ARN of its alias live, which is what callers call."
+    )
+    version: Annotated[str, StringConstraints(max_length=20)] | None = Field(
+        default=None, description="Version that the alias names. Absent: none was well yet."
+    )
+    codeSHA256: Sha256 | None = Field(
+        default=None, description="SHA-256 of that version's package, in hex, as `make lambdas` prints it."
+    )
+    url: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        default=None, description="Its Function URL, where it has one."
+    )
+    queueURL: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="URL of the queue that it reads (processor) or sends to (replay)."
+    )
+    deadLetterURL: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="URL of the queue with what the processor could not process."
+    )
+
+
+class SourceProgress(Observed):
+    objects: Count = Field(description="Objects that were read whole.")
+    pending: Count = Field(description="Objects that are still to be read.")
+    bytes: Count = Field(description="Bytes of the objects that were read.")
+    events: Count = Field(description="Events that came from them, repeats too.")
+    rejected: Count = Field(description="Records in them that are no events.")
+    lastKey: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="Key of the object that was read last."
+    )
+    observedTime: RecordedInstant = Field(description="When this was so (RFC 3339, UTC).")
+
+
+class SourceStatus(Observed):
+    name: Annotated[str, StringConstraints(max_length=20)] = Field(description="Name of the source.")
+    type: Annotated[str, StringConstraints(max_length=16)] = Field(description="Type of the source.")
+    address: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None,
+        description="Where to send, or what is read: URL of a queue, ARN of a stream, or s3:// address.",
+    )
+    deadLetters: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="URL of the queue with what was not taken."
+    )
+    state: SourceState = Field(description="Reading, Paused or Failing.")
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="What is wrong with it."
+    )
+    progress: SourceProgress | None = Field(default=None, description="Of a source of type S3.")
+
+
 class CaptureStreamStatus(Observed):
     observedGeneration: Count | None = Field(
         default=None, description="The metadata.generation that this status speaks of."
@@ -484,6 +589,18 @@ class CaptureStreamStatus(Observed):
     )
     counters: Counters | None = Field(
         default=None, description="What was counted, as of counters.observedTime."
+    )
+    functions: tuple[FunctionStatus, ...] = Field(
+        default=(),
+        max_length=3,
+        description="The AWS Lambda functions of the stream.",
+        json_schema_extra=list_map("name"),
+    )
+    sources: tuple[SourceStatus, ...] = Field(
+        default=(),
+        max_length=16,
+        description="The sources, as they were last looked at.",
+        json_schema_extra=list_map("name"),
     )
     drift: tuple[Drift, ...] = Field(
         default=(),

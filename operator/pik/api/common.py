@@ -10,6 +10,7 @@ drops what it does not know: it is written by the operator, and a newer one may 
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -85,6 +86,11 @@ def seconds_of(duration: str) -> int:
         raise ValueError(f"not hours, minutes and seconds, such as 1h30m: {duration!r}")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
+
+
+class Toggle(StrEnum):
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
 
 
 class Value(BaseModel):

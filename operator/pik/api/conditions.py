@@ -40,6 +40,8 @@ class ConditionType(Documented):
     STORAGE_READY = "StorageReady", "The bucket is there, is owned by this stream and is set up."
     INDEX_READY = "IndexReady", "The table is there and complete."
     GATEWAY_READY = "GatewayReady", "The HTTP gateway takes events for this stream."
+    FUNCTIONS_READY = "FunctionsReady", "The stream's AWS Lambda functions are as the spec wants them."
+    SOURCES_READY = "SourcesReady", "Events come in by every one of ingest.sources."
     PLANNED = "Planned", "There is a plan of what is sent, in status.plan."
     APPROVED = "Approved", "The plan is approved by a person, where the stream requires it."
     SUSPENDED = "Suspended", "It is held by spec.suspend. Present only while true."
@@ -131,7 +133,23 @@ class Reason(Documented):
     )
     ROLE_NOT_ALLOWED = (
         "RoleNotAllowed",
-        "The administrator's map of roles does not have spec.roleARN for this namespace.",
+        "The administrator's map of roles does not have a role of the spec for this namespace.",
+    )
+    FUNCTION_UNHEALTHY = (
+        "FunctionUnhealthy",
+        "A new version of a function does not work: it gets no events, and the one before it still does.",
+    )
+    PACKAGE_MISSING = (
+        "PackageMissing",
+        "The spec wants a function, and this installation was not given the packages of functions.",
+    )
+    SOURCE_NOT_ALLOWED = (
+        "SourceNotAllowed",
+        "The administrator's map of roles does not have this source for this namespace.",
+    )
+    SOURCE_UNREADABLE = (
+        "SourceUnreadable",
+        "An object or a queue of ingest.sources cannot be read; the message says which and why.",
     )
     AUTHENTICATION_UNAVAILABLE = (
         "AuthenticationUnavailable",
@@ -202,6 +220,10 @@ _STREAM_STALLED = (
     *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.BUCKET_NOT_FOUND, Reason.BUCKET_TAKEN),
     *(Reason.OWNERSHIP_CONFLICT, Reason.DATA_LOST, Reason.DRIFT_REPORTED, Reason.ROLE_NOT_ALLOWED),
 )
+_FEED_STALLED = (
+    *(Reason.FUNCTION_UNHEALTHY, Reason.PACKAGE_MISSING, Reason.SOURCE_NOT_ALLOWED),
+    Reason.SOURCE_UNREADABLE,
+)
 _STREAM_RETRYING = (Reason.AWS_UNAVAILABLE, Reason.INTERNAL_ERROR)
 _STREAM_WAITING = (Reason.PROVISIONING, Reason.REINDEXING, Reason.GATEWAY_UNAVAILABLE)
 _RUN_STALLED = (
@@ -230,10 +252,10 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
             _T.READY: (
                 *(Reason.PROVISIONED, *_STREAM_WAITING, Reason.SUSPENDED),
                 *_STREAM_RETRYING,
-                *(*_STREAM_STALLED, Reason.AUTHENTICATION_UNAVAILABLE),
+                *(*_STREAM_STALLED, *_FEED_STALLED, Reason.AUTHENTICATION_UNAVAILABLE),
             ),
             _T.RECONCILING: (*_STREAM_WAITING, *_STREAM_RETRYING),
-            _T.STALLED: (*_STREAM_STALLED, Reason.AUTHENTICATION_UNAVAILABLE),
+            _T.STALLED: (*_STREAM_STALLED, *_FEED_STALLED, Reason.AUTHENTICATION_UNAVAILABLE),
             _T.STORAGE_READY: (Reason.PROVISIONED, *_STREAM_RETRYING, *_STREAM_STALLED),
             _T.INDEX_READY: (
                 *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.REINDEXING),
@@ -243,6 +265,18 @@ REASONS: Mapping[str, Mapping[ConditionType, tuple[Reason, ...]]] = MappingProxy
             _T.GATEWAY_READY: (
                 *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.GATEWAY_UNAVAILABLE),
                 *(Reason.AUTHENTICATION_UNAVAILABLE, Reason.DISABLED, Reason.SUSPENDED, Reason.UNKNOWN),
+            ),
+            _T.FUNCTIONS_READY: (
+                *(Reason.PROVISIONED, Reason.SUSPENDED, *_STREAM_RETRYING),
+                *(Reason.FUNCTION_UNHEALTHY, Reason.PACKAGE_MISSING, Reason.ROLE_NOT_ALLOWED),
+                *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.OWNERSHIP_CONFLICT),
+                Reason.DRIFT_REPORTED,
+            ),
+            _T.SOURCES_READY: (
+                *(Reason.PROVISIONED, Reason.PROVISIONING, Reason.SUSPENDED, *_STREAM_RETRYING),
+                *(Reason.SOURCE_NOT_ALLOWED, Reason.SOURCE_UNREADABLE),
+                *(Reason.INVALID_SPEC, Reason.AWS_REFUSED, Reason.OWNERSHIP_CONFLICT),
+                *(Reason.BUCKET_NOT_FOUND, Reason.DRIFT_REPORTED),
             ),
         },
         "ReplayJob": {

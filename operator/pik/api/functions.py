@@ -5,9 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from pik.api.common import RoleARN, Value
+from pik.api.aggregate_version import Measure, TimeBucket, TimeZone
+from pik.api.common import SET, RoleARN, SqlCondition, SqlExpression, Value, list_map
+from pik.api.replay_job import StaleAction
+from pik.api.rules import Rule, rules
+from pik.api.targets import QueueURL
 
 
 class Architecture(StrEnum):
@@ -46,6 +50,66 @@ class FunctionSettings(Value):
         default=None,
         description="Most instances at once, which no other function can take away. Absent: what the account "
         "has left.",
+    )
+
+
+class ReplayFunction(FunctionSettings):
+    queueURL: QueueURL | None = Field(
+        default=None,
+        description="URL of the SQS queue that it sends to. Absent: that of processing, which is required "
+        "then.",
+    )
+    maxEvents: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Most events of one call; for more it names the ReplayJob to apply."
+    )
+    maxMiB: Annotated[int, Field(ge=1, le=1_024)] = Field(
+        default=64, description="Most payload of one call, in MiB."
+    )
+    onStale: StaleAction = Field(
+        default=StaleAction.SEND,
+        description="As in a ReplayJob: entities with newer events outside the slice.",
+    )
+
+
+class Replay(Value):
+    lambda_: ReplayFunction = Field(
+        alias="lambda",
+        description="An AWS Lambda function that replays an entity's events into a queue when it is called.",
+    )
+
+
+class Processing(FunctionSettings):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule("self.bucket != 'Window'", "must be a time bucket: a processor has no window", "bucket")
+        )
+    )
+
+    timezone: TimeZone = Field(
+        default="UTC", description="IANA time zone that buckets follow, as in an AggregateVersion."
+    )
+    bucket: TimeBucket = Field(
+        description="Length of a time bucket in that zone, Minute to Month: what is computed at once."
+    )
+    groupBy: Annotated[tuple[SqlExpression, ...], Field(min_length=1, max_length=16)] | None = Field(
+        default=None,
+        description="As in an AggregateVersion: what divides a bucket's events. Absent: one row a bucket.",
+        json_schema_extra=SET,
+    )
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=32)] = Field(
+        description="As in an AggregateVersion: what is computed for each bucket and group.",
+        json_schema_extra=list_map("name"),
+    )
+    where: SqlCondition | None = Field(
+        default=None, description="As in an AggregateVersion: condition that events must meet. Absent: all."
+    )
+    maxReceiveCount: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=5,
+        description="How often a message that is not processed is tried before it goes to the dead-letter "
+        "queue.",
+    )
+    batchSize: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=100, description="Most messages of one invocation: their buckets are computed once."
     )
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from pik.api.capture_stream import Toggle
 from pik.api.common import (
     ATOMIC,
     SET,
@@ -21,6 +20,7 @@ from pik.api.common import (
     Sha256,
     SqlCondition,
     StreamRef,
+    Toggle,
     Value,
     Window,
 )

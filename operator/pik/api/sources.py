@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from pik.api.common import BucketName, Value
+from pik.api.mapping import TextMapping
 from pik.api.rules import Rule, rules
 
 
@@ -53,6 +54,15 @@ SourceName = Annotated[
 ObjectPrefix = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
 
 
+class ContentType(StrEnum):
+    """Of what the gateway takes, by its names there."""
+
+    JSON = "application/json"
+    LINES = "application/x-ndjson"
+    CLOUD_EVENT = "application/cloudevents+json"
+    CLOUD_EVENTS = "application/cloudevents-batch+json"
+
+
 class SQSSource(Value):
     queueARN: QueueARN | None = Field(
         default=None,
@@ -67,6 +77,10 @@ class SQSSource(Value):
     )
     batchSize: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=100, description="Most messages of one invocation."
+    )
+    contentType: ContentType = Field(
+        default=ContentType.JSON,
+        description="What a message is that does not say it by its attribute contentType.",
     )
 
 
@@ -84,6 +98,7 @@ class KinesisSource(Value):
     batchSize: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=500, description="Most records of one invocation."
     )
+    contentType: ContentType = Field(default=ContentType.JSON, description="What a record is.")
 
 
 class EventBridgeSource(Value):
@@ -99,6 +114,11 @@ class EventBridgeSource(Value):
             description='Event pattern of the rule, as JSON, such as {"source": ["shop"]}. What matches '
             "goes to a queue that pik makes, and from there into the stream."
         )
+    )
+    entityID: TextMapping | None = Field(
+        default=None,
+        description="What an event is about: paths into its detail. Absent: spec.mapping.entityID, which is "
+        "required then.",
     )
     maxReceiveCount: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=5, description="As that of a source of type SQS."

@@ -164,6 +164,8 @@ class QuickS3:
         return {"ETag": answer["headers"].get("etag"), "ResponseMetadata": _s3_metadata(answer)}
 
     def get_object(self, **asked: Any) -> Any:
+        if asked.keys() > {"Bucket", "Key"}:
+            return self._client.get_object(**asked)
         url = self._url(asked["Bucket"], asked["Key"])
         headers = {"x-amz-checksum-mode": "ENABLED"}
         answer = self._lane.send("GetObject", "GET", url, headers, b"", _s3_answer)

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pik.api.capture_stream import ObjectLockMode, Storage
 from pik.aws.errors import call, is_code
 from pik.domain.errors import AlreadyExists, Changed, NoSuchBucket, NoSuchObject, PikError, Refused
 from pik.domain.instants import Instant, instant_of
@@ -22,12 +24,24 @@ if TYPE_CHECKING:
     from pik.aws.quick import QuickS3
 
 
+_PART = 1 << 20  # bytes
+
+
 class Lock(msgspec.Struct, frozen=True):
     """S3 Object Lock of the objects that are created under a prefix."""
 
     prefix: str
     mode: str  # GOVERNANCE or COMPLIANCE
     days: int
+
+
+_MODES = {ObjectLockMode.GOVERNANCE: "GOVERNANCE", ObjectLockMode.COMPLIANCE: "COMPLIANCE"}
+
+
+def lock_of(storage: Storage) -> Lock | None:
+    """Of a stream's raw objects."""
+    lock = storage.objectLock
+    return None if lock is None else Lock(f"{storage.prefix}/raw/", _MODES[lock.mode], lock.days)
 
 
 class S3ObjectStore:
@@ -71,6 +85,20 @@ class S3ObjectStore:
             return StoredObject(body, answer["ETag"], instant_of(answer["LastModified"]))
 
         return await call(self._io, get)
+
+    async def save(self, key: str, path: Path, etag: str) -> None:
+        def get() -> None:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=etag)
+            with closing(answer["Body"]) as stream, path.open("wb") as file:
+                for part in stream.iter_chunks(_PART):
+                    file.write(part)
+
+        try:
+            await call(self._io, get)
+        except Refused as error:
+            if is_code(error, "PreconditionFailed", "412"):
+                raise Changed(f"{key} is not what it was") from error
+            raise
 
     async def stat(self, key: str) -> ObjectInfo:
         try:

@@ -21,6 +21,7 @@ from pik.planning.sources import (
     ObservedQueue,
     ObservedRule,
     ObservedStream,
+    PauseMapping,
     PutRule,
     Queue,
     Rule,
@@ -139,6 +140,9 @@ class AwsSources:
                     UUID=action.id,
                     **_settings(mapping),
                 )
+            case PauseMapping():
+                update = self._functions.update_event_source_mapping
+                await call(self._io, update, UUID=action.id, Enabled=False)
             case DeleteMapping():
                 await self._found(self._functions.delete_event_source_mapping, UUID=action.id)
             case PutRule():

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
-from pik.api.capture_stream import CaptureStream, Toggle
+from pik.api.capture_stream import CaptureStream
+from pik.api.common import Toggle
 from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, show_csv, show_json

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
+from pik.cli.parameters import functions_option
 from pik.cli.processes import forbidden, process, role_map
 from pik.cluster.api import configuration
 from pik.cluster.jobs.settings import JobSettings
@@ -154,6 +155,7 @@ from pik.planning.replay.addresses import ForbiddenNetwork
     help="Default: the pod's own service account, or KUBECONFIG.",
 )
 @click.option("--context", help="Context of the kubeconfig.")
+@functions_option
 @role_map
 @forbidden
 @click.option(
@@ -189,6 +191,7 @@ def command(
     context: str | None,
     host: str,
     metrics_port: int | None,
+    functions: Path | None,
     role_map: Path | None,
     deletion_timeout: float,
     forbidden: tuple[ForbiddenNetwork, ...],
@@ -216,6 +219,7 @@ def command(
         gateway=gateway_url.rstrip("/") if gateway_url else None,
         gateway_health=gateway_health_url.rstrip("/") if gateway_health_url else None,
         memory=memory,
+        functions=functions,
         roles=role_map,
         forbidden=forbidden,
         callers=Callers(gateway_reviews, _listed(gateway_tokens)),

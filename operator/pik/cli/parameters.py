@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -92,6 +93,16 @@ max_wait_option = click.option(
     show_default=True,
     help="Seconds that an event may have to wait behind others to be written; what would wait longer is "
     "answered 429.",
+)
+
+functions_option = click.option(
+    "--functions",
+    envvar="PIK_FUNCTIONS",
+    show_envvar=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Packages of AWS Lambda functions, as `make lambdas` makes them. Default: there are none, and a "
+    "stream that wants a function is refused.",
 )
 
 INSTANT = InstantType()

@@ -15,7 +15,7 @@ from pik.aws.clients import AwsAccess
 from pik.cli.collecting import spare_collector
 from pik.cli.main import INTERRUPTED, one_line
 from pik.cli.output import Table, print_table
-from pik.cli.parameters import max_wait_option
+from pik.cli.parameters import functions_option, max_wait_option
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import EventType, ObjectEvent
 from pik.local.embedded import embedded
@@ -56,6 +56,7 @@ from pik.local.up import Teller, UpSettings, local_mode
     metavar="SIZE",
     help="Memory for one computation, such as 1GiB. Default: 80% of the machine's.",
 )
+@functions_option
 @max_wait_option
 @click.option(
     "--patience",
@@ -73,6 +74,7 @@ def command(
     region: str | None,
     port: int,
     memory: str | None,
+    functions: Path | None,
     max_wait: float,
     patience: float,
 ) -> None:
@@ -89,7 +91,7 @@ def command(
         stack.enter_context(state.locked())  # before the emulator: it may be another's that is at work
         endpoint = stack.enter_context(embedded(state, emulator_port)) if emulator else endpoint_url
         access = AwsAccess(endpoint_url=endpoint, region=region)
-        settings = UpSettings(port=port, memory=memory, max_wait=max_wait)
+        settings = UpSettings(port=port, memory=memory, functions=functions, max_wait=max_wait)
         left = asyncio.run(_run(state, access, settings, patience if once else None))
     if left is None:
         click.get_current_context().exit(INTERRUPTED if once else 0)

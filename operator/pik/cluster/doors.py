@@ -18,7 +18,8 @@ from typing import NamedTuple
 import orjson
 import pydantic
 
-from pik.api.capture_stream import CaptureStream, Toggle
+from pik.api.capture_stream import CaptureStream
+from pik.api.common import Toggle
 from pik.api.conditions import ConditionType, Reason, condition_of
 from pik.cluster.api import Object
 from pik.controller.cloud import Cloud

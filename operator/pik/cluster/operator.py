@@ -39,6 +39,7 @@ from pik.controller.computations import InProcessComputations
 from pik.controller.gateway_watch import GatewayWatch
 from pik.controller.manager import Manager
 from pik.controller.objects import ObjectKey
+from pik.controller.packages import packages_in
 from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
@@ -187,6 +188,8 @@ async def operator(
             networks=networks,
             approvals=GovernedApprovals(api, clock),
             namespaces=namespaces(api, settings.watch, clock),
+            roles=roles,
+            packages=packages_in(settings.functions, work),
             memory=settings.memory,
             timing=settings.timing,
             observer=observer.streams,

@@ -29,7 +29,8 @@ class OperatorSettings:
     is. `identity`: of this replica, see `Leadership`. `watch`: namespaces whose objects are reconciled;
     empty: all. `gateway`: base URL under which producers reach the gateway; None: there is none.
     `gateway_health`: where its `/readyz` is; None: under the same. `callers`: how it can tell who sends.
-    `memory`: of one plan, such as `768MB`. `roles`: file with the map of roles; None: there are none.
+    `memory`: of one plan, such as `768MB`. `functions`: folder with the packages of AWS Lambda
+    functions; None: there are none. `roles`: file with the map of roles; None: there are none.
     `forbidden`: networks where no target of a replay may be, besides the API server's. `cache`: directory for
     segments that are being read; empty: a temporary one. `host`, `metrics_port`: where health and metrics are
     served; None: nowhere. `jobs`: the pods that run replays and compute aggregates; None: this process does.
@@ -42,6 +43,7 @@ class OperatorSettings:
     gateway: str | None = None
     gateway_health: str | None = None
     memory: str | None = None
+    functions: Path | None = None
     roles: Path | None = None
     forbidden: ForbiddenNetworks = ()
     cache: str = ""

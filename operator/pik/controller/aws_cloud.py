@@ -9,20 +9,22 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore.loaders import Loader
 
-from pik.api.capture_stream import CaptureStream, IndexWrites, ObjectLockMode, Storage
+from pik.api.capture_stream import CaptureStream, IndexWrites, Storage
 from pik.api.targets import DEFAULT_BATCH, Invocation, S3Format, TargetType
 from pik.aws.athena import AthenaQueries
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
 from pik.aws.event_bridge_sink import EventBridgeSink
+from pik.aws.functions import AwsFunctions
 from pik.aws.glue_catalog import GlueCatalog
 from pik.aws.inventory import AwsInventory
 from pik.aws.kinesis_sink import KinesisSink
 from pik.aws.lambda_sink import LambdaSink
 from pik.aws.observing import AwsObserver
 from pik.aws.provisioner import AwsProvisioner
-from pik.aws.s3_objects import Lock, S3ObjectStore
+from pik.aws.s3_objects import S3ObjectStore, lock_of
+from pik.aws.sources import AwsSources
 from pik.aws.sqs_sink import SQSSink
 from pik.controller.engines import s3_read_back, s3_sink
 from pik.controller.roles import NoRoles, Roles
@@ -31,6 +33,7 @@ from pik.planning.replay.addresses import ForbiddenNetworks
 from pik.planning.replay.spec import TargetAddress
 from pik.planning.roles import session_name
 from pik.ports.catalog import Catalog
+from pik.ports.functions import FunctionProvisioner
 from pik.ports.index import Index
 from pik.ports.inventory import Inventory
 from pik.ports.objects import ObjectStore
@@ -38,6 +41,7 @@ from pik.ports.provisioning import StorageProvisioner
 from pik.ports.queries import QueryService
 from pik.ports.readback import ReadBack
 from pik.ports.sinks import Sink
+from pik.ports.sources import SourceProvisioner
 from pik.ports.system import Clock, Entropy, Offload
 from pik.sinks.http import Authenticate, HTTPSink
 
@@ -108,6 +112,15 @@ class AwsCloud:
     def provisioner(self, region: str | None) -> StorageProvisioner:
         return self._region(region).provisioner
 
+    def functions(self, region: str | None) -> FunctionProvisioner:
+        there = self._region(region)
+        return AwsFunctions(there.made("lambda"), self._io, self._clock)
+
+    def sources(self, region: str | None) -> SourceProvisioner:
+        there = self._region(region)
+        clients = (there.made("lambda"), there.sqs, there.made("kinesis"), there.made("events"))
+        return AwsSources(*clients, self._io)
+
     def inventory(self, region: str | None) -> Inventory:
         """What there is in the region that pik has made."""
         there = self._region(region)
@@ -115,8 +128,8 @@ class AwsCloud:
         return AwsInventory(there.s3, there.dynamodb, tagging, self._io)
 
     def objects(self, bucket: str, storage: Storage) -> ObjectStore:
-        there = self._region(storage.region)
-        return S3ObjectStore(there.quick_s3, bucket, self._io, self._clock, lock_of(storage))
+        client = self._region(storage.region).quick_s3
+        return S3ObjectStore(client, bucket, self._io, self._clock, lock_of(storage))
 
     def index(self, table: str, storage: Storage, writes: IndexWrites = IndexWrites.STATEMENTS) -> Index:
         client = self._region(storage.region).quick_dynamodb
@@ -195,15 +208,6 @@ class AwsCloud:
         return self._regions[name]
 
 
-def lock_of(storage: Storage) -> Lock | None:
-    """That of the objects of raw."""
-    lock = storage.objectLock
-    return None if lock is None else Lock(f"{storage.prefix}/raw/", _LOCK_MODES[lock.mode], lock.days)
-
-
-_LOCK_MODES = {ObjectLockMode.GOVERNANCE: "GOVERNANCE", ObjectLockMode.COMPLIANCE: "COMPLIANCE"}
-
-
 class _Region:
     """One region's clients."""
 
@@ -215,6 +219,7 @@ class _Region:
         self.quick_s3 = clients.quick_s3(self.s3)
         self.quick_dynamodb = clients.quick_dynamodb(self.dynamodb)
         self.provisioner = AwsProvisioner(self.s3, self.dynamodb, io, clock)
+        self._made: dict[str, Any] = {}
 
     @cached_property
     def events(self) -> EventBridgeClient:
@@ -235,3 +240,9 @@ class _Region:
     @cached_property
     def kinesis(self) -> KinesisClient:
         return self.clients.sender("kinesis")
+
+    def made(self, service: str) -> Any:
+        """The client of a service that few streams need: made at first use."""
+        if service not in self._made:
+            self._made[service] = self.clients.client(service)
+        return self._made[service]

@@ -6,14 +6,18 @@ other pass finds all of that right, as it was seen last, and only tends the stre
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from pik.api.capture_stream import AuthType, CaptureStream, IndexStatus, StorageStatus, Toggle
+from pik.api.capture_stream import AuthType, CaptureStream, IndexStatus, StorageStatus
+from pik.api.common import Toggle
 from pik.api.conditions import ConditionType, Reason, condition_of
+from pik.controller.backfills import AGAIN as BACKFILL_AGAIN
 from pik.controller.faults import outcome_of
 from pik.controller.naming import names_of
 from pik.controller.objects import key_of
 from pik.controller.outcome import Done, ObjectEvent, Outcome, Pass, Retry, Stalled, Waiting
+from pik.controller.stream_feed import Fed, fed, halted, is_fed, with_backfills
 from pik.controller.stream_index import WORK, built
 from pik.controller.stream_storage import Bucket, Table, bucket_of, table_of
 from pik.controller.tending import counted, soonest, tended
@@ -134,7 +138,13 @@ async def _at_work(
     told = await _with_gateway(resource, world, told, takes=True)
     told = await counted(opened, world, told, looked=looked)
     events += await tended(key_of(resource), opened, world, told.now, looked=looked)
-    again = soonest(opened, world, told)
+    done = await fed(resource, world, told, opened) if looked and is_fed(resource) else Fed(told, None)
+    done = with_backfills(resource, world, opened, done, look=looked)
+    told, events = done.told, (*events, *done.events)
+    if done.outcome is not None:
+        opened.looked = None  # the next pass looks at everything again
+        return Pass(told.status, done.outcome, events)
+    again = min(soonest(opened, world, told), BACKFILL_AGAIN if done.at_work else math.inf)
     unguarded = _unguarded(resource, world)
     if unguarded is not None:
         return Pass(told.status, replace(unguarded, again=again), events)
@@ -154,7 +164,8 @@ async def _suspended(resource: CaptureStream, world: World, told: Told) -> Pass:
         opened = await world.workshop.open(resource, place, takes_events=False)
         opened.whole = True  # as far as anybody knows: nothing is looked at
     told = told.condition(_T.GATEWAY_READY, False, Reason.SUSPENDED)
-    return Pass(told.status, Waiting(Reason.SUSPENDED))
+    done = await halted(resource, world, told)
+    return Pass(done.told.status, done.outcome or Waiting(Reason.SUSPENDED), done.events)
 
 
 async def _with_gateway(resource: CaptureStream, world: World, told: Told, *, takes: bool) -> Told:

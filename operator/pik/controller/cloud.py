@@ -7,12 +7,14 @@ from typing import Protocol
 from pik.api.capture_stream import CaptureStream, IndexWrites, Storage
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.catalog import Catalog
+from pik.ports.functions import FunctionProvisioner
 from pik.ports.index import Index
 from pik.ports.objects import ObjectStore
 from pik.ports.provisioning import StorageProvisioner
 from pik.ports.queries import QueryService
 from pik.ports.readback import ReadBack
 from pik.ports.sinks import Sink
+from pik.ports.sources import SourceProvisioner
 
 
 class Cloud(Protocol):
@@ -24,6 +26,10 @@ class Cloud(Protocol):
         ...
 
     def provisioner(self, region: str | None) -> StorageProvisioner: ...
+
+    def functions(self, region: str | None) -> FunctionProvisioner: ...
+
+    def sources(self, region: str | None) -> SourceProvisioner: ...
 
     def objects(self, bucket: str, storage: Storage) -> ObjectStore:
         """The bucket, whose raw objects are locked as the spec says."""

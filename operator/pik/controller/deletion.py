@@ -10,6 +10,7 @@ from pik.controller.faults import outcome_of
 from pik.controller.naming import claimant_of, names_of
 from pik.controller.objects import key_of
 from pik.controller.outcome import Done, EventType, ObjectEvent, Pass
+from pik.controller.stream_feed import is_fed, removed
 from pik.controller.world import World
 from pik.domain.errors import OwnershipConflict, PikError
 from pik.domain.instants import Instant, parse_instant
@@ -22,12 +23,12 @@ ABANDON = "pik.dev/abandon-storage"
 
 def wants_finalizer(resource: CaptureStream) -> bool:
     """Whether its deletion removes anything outside of it."""
-    return resource.spec.storage.deletionPolicy is DeletionPolicy.DELETE
+    return resource.spec.storage.deletionPolicy is DeletionPolicy.DELETE or is_fed(resource)
 
 
 async def finalize_stream(resource: CaptureStream, world: World) -> Pass:
-    """What is to be done before the object may go. Only with deletionPolicy Delete anything is removed, and
-    only what pik made and this stream owns (law 9).
+    """What is to be done before the object may go: what feeds it is taken away. What holds events is removed
+    only with deletionPolicy Delete, and only what pik made and this stream owns (law 9).
 
     A deletion that does not succeed is tried until `world.timing.deletion` has passed since it was asked for;
     then, or at once where a person says so by annotation, the object goes, and an event names what stays.
@@ -35,15 +36,21 @@ async def finalize_stream(resource: CaptureStream, world: World) -> Pass:
     key, status = key_of(resource), resource.status
     await world.background.stop(key)
     await world.workshop.close(key)
-    if resource.spec.storage.deletionPolicy is DeletionPolicy.RETAIN:
+    delete = resource.spec.storage.deletionPolicy is DeletionPolicy.DELETE
+    if not (delete or is_fed(resource)):
         return Pass(status, Done(Reason.PROVISIONED))
     if resource.metadata.annotations.get(ABANDON) == "true":
         return _abandoned(resource, world, f"the annotation {ABANDON} says so")
     try:
-        await remove_storage(resource, world)
+        left = await removed(resource, world, with_events=delete)
+        if delete:
+            await remove_storage(resource, world)
     except PikError as error:
         return _undeleted(resource, world, error)
-    return Pass(status, Done(Reason.PROVISIONED))
+    if not left:
+        return Pass(status, Done(Reason.PROVISIONED))
+    message = f"deletionPolicy is Retain: {', '.join(left)} stay, with what they hold"
+    return Pass(status, Done(Reason.PROVISIONED), (ObjectEvent(EventType.NORMAL, "SourceLeft", message),))
 
 
 async def remove_storage(resource: CaptureStream, world: World) -> None:
@@ -86,7 +93,7 @@ def _undeleted(resource: CaptureStream, world: World, error: PikError) -> Pass:
         return _abandoned(resource, world, f"since {asked.text} it could not be deleted: {error}")
     given_up = Instant(asked.micros + round(world.timing.deletion * 1_000_000))
     message = (
-        f"bucket and table are not deleted yet: {error}. What is left at {given_up.text[:19]}Z stays; "
+        f"what AWS has of it is not deleted yet: {error}. What is left at {given_up.text[:19]}Z stays; "
         f'the annotation {ABANDON}: "true" leaves it at once'
     )
     return Pass(resource.status, replace(outcome_of(error, CaptureStream.KIND), message=message))
@@ -95,10 +102,13 @@ def _undeleted(resource: CaptureStream, world: World, error: PikError) -> Pass:
 def _abandoned(resource: CaptureStream, world: World, why: str) -> Pass:
     status = resource.status
     names = names_of(resource, world)
-    left = [f"bucket {names.bucket}"]
-    table = resource.spec.index.tableName or (status.index and status.index.table)
-    if table:
-        left.append(f"table {table}")
+    left = [f"function {each.function}" for each in status.functions]
+    left += [f"what is made for the source {each.name}" for each in status.sources]
+    if resource.spec.storage.deletionPolicy is DeletionPolicy.DELETE:
+        left.append(f"bucket {names.bucket}")
+        table = resource.spec.index.tableName or (status.index and status.index.table)
+        if table:
+            left.append(f"table {table}")
     message = f"{' and '.join(left)} may be left, with what they hold: {why}"
     event = ObjectEvent(EventType.WARNING, "StorageAbandoned", message)
     return Pass(status, Done(Reason.PROVISIONED, message), (event,))

@@ -23,6 +23,10 @@ _RETRIED: tuple[tuple[type[errors.PikError], Reason], ...] = (
 )
 _STALLED: tuple[tuple[type[errors.PikError], Reason], ...] = (
     (errors.RoleNotAllowed, Reason.ROLE_NOT_ALLOWED),
+    (errors.FunctionUnhealthy, Reason.FUNCTION_UNHEALTHY),
+    (errors.PackageMissing, Reason.PACKAGE_MISSING),
+    (errors.SourceNotAllowed, Reason.SOURCE_NOT_ALLOWED),
+    (errors.UnreadableFile, Reason.SOURCE_UNREADABLE),
     (errors.SelectorNotReadable, Reason.SELECTOR_NOT_READABLE),
     (errors.SecretUnusable, Reason.SECRET_NOT_READABLE),
     (errors.KubernetesRefused, Reason.KUBERNETES_REFUSED),

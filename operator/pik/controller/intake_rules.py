@@ -28,16 +28,16 @@ def fingerprint_exclude(spec: CaptureStreamSpec) -> tuple[str, ...]:
 
 def _mapping(mapping: EventMapping) -> Mapping:
     return Mapping(
-        entity_id=_rule(mapping.entityID),
-        event_time=_rule(mapping.eventTime),
-        event_type=_rule(mapping.eventType),
-        source=_rule(mapping.source),
-        idempotency_key=_rule(mapping.idempotencyKey),
-        received_time=_rule(mapping.receivedTime),
+        entity_id=text_rule(mapping.entityID),
+        event_time=text_rule(mapping.eventTime),
+        event_type=text_rule(mapping.eventType),
+        source=text_rule(mapping.source),
+        idempotency_key=text_rule(mapping.idempotencyKey),
+        received_time=text_rule(mapping.receivedTime),
     )
 
 
-def _rule(given: TextMapping | KeyMapping | TimeMapping | None) -> TextRule | None:
+def text_rule(given: TextMapping | KeyMapping | TimeMapping | None) -> TextRule | None:
     match given:
         case None:
             return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from pik.api.capture_stream import CaptureStream, Toggle
+from pik.api.capture_stream import CaptureStream
+from pik.api.common import Toggle
 from pik.api.conditions import ConditionType, Reason, condition_of
 from pik.api.replay_job import ReplayJob, ReplayJobStatus
 from pik.api.targets import TargetType

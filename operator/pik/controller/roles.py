@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
-from pik.domain.errors import RoleNotAllowed
+from pik.domain.errors import RoleNotAllowed, SourceNotAllowed
 from pik.planning.roles import RoleGrant, RoleMap, UnreadableRoles, parse_roles
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,14 @@ class Roles(Protocol):
         own rights, whatever the role. Raises `RoleNotAllowed`."""
         ...
 
+    def check_function_role(self, role: str, namespace: str) -> None:
+        """Whether a function of a stream of the namespace may work with it. Raises `RoleNotAllowed`."""
+        ...
+
+    def check_source(self, address: str, namespace: str) -> None:
+        """Whether a stream of the namespace may read it by pik's own rights. Raises `SourceNotAllowed`."""
+        ...
+
 
 class NoRoles:
     """An installation without a map, as local mode is."""
@@ -25,11 +33,25 @@ class NoRoles:
     def find(self, role: str, namespace: str) -> RoleGrant:  # noqa: ARG002
         raise RoleNotAllowed(f"no role is assumed here, and so not {role}: there is no map of roles")
 
+    def check_function_role(self, role: str, namespace: str) -> None:  # noqa: ARG002
+        raise RoleNotAllowed(f"no function gets a role here, and so not {role}: there is no map of roles")
 
-class OwnRights:
+    def check_source(self, address: str, namespace: str) -> None:  # noqa: ARG002
+        raise SourceNotAllowed(f"{address} is not read here: there is no map of roles")
+
+
+class LocalRights(NoRoles):
+    """Of local mode: no role is assumed, and whoever runs it gives functions and sources what he can."""
+
+    def check_function_role(self, role: str, namespace: str) -> None: ...
+
+    def check_source(self, address: str, namespace: str) -> None: ...
+
+
+class OwnRights(LocalRights):
     """For a person at a command line, who reads a stream with what he may do himself."""
 
-    def find(self, role: str, namespace: str) -> None:  # noqa: ARG002
+    def find(self, role: str, namespace: str) -> None:  # type: ignore[override]  # noqa: ARG002
         return None
 
 
@@ -46,6 +68,14 @@ class RoleFile:
     def find(self, role: str, namespace: str) -> RoleGrant:
         self._refresh()
         return self._roles.find(role, namespace)
+
+    def check_function_role(self, role: str, namespace: str) -> None:
+        self._refresh()
+        self._roles.check_function_role(role, namespace)
+
+    def check_source(self, address: str, namespace: str) -> None:
+        self._refresh()
+        self._roles.check_source(address, namespace)
 
     def _refresh(self) -> None:
         state = self._state()

@@ -8,14 +8,17 @@ from typing import Any
 
 from pik.api.capture_stream import CaptureStream, CaptureStreamStatus, Drift, DriftAction
 from pik.api.common import StatusCondition
-from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition
+from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition, without_condition
 from pik.controller.faults import STALLED_AGAIN
 from pik.controller.outcome import EventType, ObjectEvent, Stalled
 from pik.domain.instants import Instant
 from pik.planning.drift import Difference, Drifted
 
 _MAX_DRIFT = 10
-_CARRIED_OUT = (ConditionType.STORAGE_READY, ConditionType.INDEX_READY)
+_CARRIED_OUT = (
+    *(ConditionType.STORAGE_READY, ConditionType.INDEX_READY),
+    *(ConditionType.FUNCTIONS_READY, ConditionType.SOURCES_READY),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class Told:
             now=self.now,
         )
         return self.having(conditions=conditions)
+
+    def without(self, kind: ConditionType) -> Told:
+        return self.having(conditions=without_condition(self.status.conditions, kind))
 
     def having(self, **fields: object) -> Told:
         return Told(self.status.model_copy(update=fields), self.generation, self.now)

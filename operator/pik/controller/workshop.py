@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pik.api.capture_stream import CaptureStream, CaptureStreamSpec, Toggle
+from pik.api.capture_stream import CaptureStream, CaptureStreamSpec
+from pik.api.common import Toggle
 from pik.controller.cloud import Cloud
 from pik.controller.counting import Tally
 from pik.controller.engines import Codec
@@ -15,13 +16,14 @@ from pik.controller.intake_rules import fingerprint_exclude, intake_rules
 from pik.controller.objects import ObjectKey, key_of
 from pik.domain.arrivals import Arrival, Rejection
 from pik.domain.columns import Columns
-from pik.domain.errors import NotReady
+from pik.domain.errors import NotReady, PikError
 from pik.domain.instants import Instant, parse_instant
 from pik.domain.layout import Layout
 from pik.execution.capture.answers import Answer
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
+from pik.execution.importing.backfill import Progress
 from pik.execution.seals import Chain
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication, Stream
@@ -76,6 +78,7 @@ class OpenStream:
     `counted`, `sealed`, `swept`, `swept_all`: when its timers last went off. `sealed_news`: how many segments
     there were when all were sealed. `chain`: what is known of its seals, so that they need not all be read
     again, and when they last were. `rebuilding`: the rebuild that somebody else was seen at, and since when.
+    `backfills`: how far its sources of type S3 are, and `backfill_faults`: what stopped them.
     """
 
     place: Place
@@ -97,6 +100,8 @@ class OpenStream:
     swept: Instant | None = None
     swept_all: Instant | None = None
     rebuilding: tuple[str, Instant] | None = None
+    backfills: dict[str, Progress] = field(default_factory=dict)
+    backfill_faults: dict[str, PikError] = field(default_factory=dict)
 
 
 class Workshop:
@@ -126,7 +131,7 @@ class Workshop:
         self._settings = settings or CaptureSettings()
         self._open: dict[ObjectKey, OpenStream] = {}
         self._known: Callable[[ObjectKey], bool] = lambda _: False
-        self._claims = ReplayClaims(self.stream_of)
+        self.claims = ReplayClaims(self.stream_of)
 
     def find(self, key: ObjectKey) -> OpenStream | None:
         return self._open.get(key)
@@ -172,7 +177,7 @@ class Workshop:
 
     def _door(self, resource: CaptureStream, there: OpenStream) -> Door:
         rules, admission = intake_rules(resource.spec), self._admissions(resource)
-        return Door(rules, there.capture, self._claims, self._offload, admission)
+        return Door(rules, there.capture, self.claims, self._offload, admission)
 
     async def close(self, key: ObjectKey) -> None:
         """Answers what was taken, and takes nothing more."""

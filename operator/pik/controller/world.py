@@ -10,10 +10,13 @@ from pik.controller.background import Background
 from pik.controller.cloud import Cloud
 from pik.controller.objects import Objects
 from pik.controller.observers import Nobody, StreamObserver
+from pik.controller.packages import NoPackages
+from pik.controller.roles import NoRoles, Roles
 from pik.controller.runs import Computations, Runs
 from pik.controller.tenancy import ApprovalGuard, FolderApprovals, Namespaces, UnreadableNamespaces
 from pik.controller.workshop import Workshop
 from pik.planning.replay.addresses import ForbiddenNetworks
+from pik.ports.packages import Packages
 from pik.ports.system import Clock, Entropy
 
 _REBUILDS = 4  # of indexes at once
@@ -57,6 +60,7 @@ class World:
     """`cluster`: the name of this cluster in owner records. `gateway`: base URL of the gateway, if there is
     one, `gateway_answers`: whether it takes requests now, `callers`: how it can tell who sends.
     `loopback`: whether replays may be sent to this machine, `networks`: where none is sent to besides.
+    `roles`: which roles functions may have, and which sources are read. `packages`: the code of functions.
     `in_pods`: whether work is done in pods. `memory`: of one plan, such as `512MB`.
     `rebuilding`: held by whoever builds an index, which reads all of its raw."""
 
@@ -77,6 +81,8 @@ class World:
     in_pods: bool = False
     approvals: ApprovalGuard = field(default_factory=FolderApprovals)
     namespaces: Namespaces = field(default_factory=lambda: UnreadableNamespaces("there is no cluster"))
+    roles: Roles = field(default_factory=NoRoles)
+    packages: Packages = field(default_factory=NoPackages)
     memory: str | None = None
     timing: Timing = field(default_factory=Timing)
     observer: StreamObserver = field(default_factory=Nobody)

@@ -53,6 +53,10 @@ class Layout(msgspec.Struct, frozen=True):
     def aggregates(self) -> str:
         return f"{self.prefix}aggregates/"
 
+    @property
+    def sources(self) -> str:
+        return f"{self.prefix}sources/"
+
     def generation(self, number: int) -> str:
         return f"{self.generations}{number:08d}.json"
 

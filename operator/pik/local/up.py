@@ -19,9 +19,11 @@ from pik.controller.computations import InProcessComputations
 from pik.controller.manager import Manager
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Backoff, ObjectEvent, Retry
+from pik.controller.packages import packages_in
 from pik.controller.queue import WorkQueue
 from pik.controller.reconcilers import reconcilers
 from pik.controller.replay_runs import InProcessRuns
+from pik.controller.roles import LocalRights
 from pik.controller.workshop import Workshop
 from pik.controller.world import Timing, World
 from pik.domain.errors import PikError
@@ -49,11 +51,13 @@ class Stopped(PikError):
 @dataclass(frozen=True, slots=True)
 class UpSettings:
     """`port`: of the gateway; 0 takes a free one. `grace`: seconds that requests and runs under way get at
-    the end. `memory`: of one computation, such as `512MB`. `max_wait`: seconds that an event
-    may have to wait behind others; what would wait longer is answered 429."""
+    the end. `functions`: folder with the packages of AWS Lambda functions. `memory`: of one computation, such
+    as `512MB`. `max_wait`: seconds that an event may have to wait behind others; what would wait longer is
+    answered 429."""
 
     port: int = 0
     memory: str | None = None
+    functions: Path | None = None
     workers: int = 4
     grace: float = 10.0
     max_wait: float = MAX_WAIT
@@ -176,6 +180,8 @@ async def local_mode(
             entropy=tools.entropy,
             gateway=gateway,
             loopback=True,
+            roles=LocalRights(),
+            packages=packages_in(settings.functions, tools.work),
             memory=settings.memory,
             timing=settings.timing,
         )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 from pik.domain.errors import AlreadyExists, Changed, NoSuchBucket, NoSuchObject
 from pik.domain.instants import Instant
@@ -66,6 +67,15 @@ class MemoryObjectStore:
 
     async def read(self, key: str) -> StoredObject:
         return await self._wire.call("objects.read", lambda: self._get(key))
+
+    async def save(self, key: str, path: Path, etag: str) -> None:
+        def effect() -> bytes:
+            stored = self._get(key)
+            if stored.etag != etag:
+                raise Changed(f"{key} is not what it was")
+            return stored.body
+
+        path.write_bytes(await self._wire.call("objects.save", effect))  # noqa: ASYNC240 - of tests
 
     async def stat(self, key: str) -> ObjectInfo:
         return await self._wire.call("objects.stat", lambda: _info(key, self._get(key)))

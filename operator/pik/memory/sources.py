@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import assert_never
 
+import msgspec
+
 from pik.memory.hooks import Hook, unhooked
 from pik.planning.functions import ALIAS
 from pik.planning.sources import (
@@ -18,6 +20,7 @@ from pik.planning.sources import (
     ObservedQueue,
     ObservedRule,
     ObservedStream,
+    PauseMapping,
     PutRule,
     Queue,
     SetQueue,
@@ -87,6 +90,10 @@ class MemorySources:
             case UpdateMapping(mapping=mapping):
                 function, _ = pipes.mappings[action.id]
                 pipes.mappings[action.id] = (function, _mapping(action.id, mapping))
+            case PauseMapping():
+                function, there_was = pipes.mappings[action.id]
+                paused = msgspec.structs.replace(there_was, enabled=False)
+                pipes.mappings[action.id] = (function, paused)
             case DeleteMapping():
                 pipes.mappings.pop(action.id, None)
             case _:

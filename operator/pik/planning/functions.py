@@ -97,6 +97,10 @@ class ObservedFunction(msgspec.Struct, frozen=True):
     url: ObservedURL | None = None
 
     @property
+    def name(self) -> str:
+        return self.arn.rsplit(":", 1)[1]
+
+    @property
     def live_arn(self) -> str:
         return f"{self.arn}:{ALIAS}"
 

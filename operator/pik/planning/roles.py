@@ -1,9 +1,18 @@
-"""The administrator's map of roles to namespaces: which streams may have pik assume which IAM role. Pure.
+"""The administrator's map of roles to namespaces: which streams may have pik assume which IAM role, which
+roles their functions may have, and which sources they may read by pik's own rights. Pure.
 
 roles:
   - roleARN: arn:aws:iam::123456789012:role/orders
     namespaces: [shop]
     externalID: pik-7f3a
+functionRoles:
+  - roleARN: arn:aws:iam::123456789012:role/orders-ingest
+    namespaces: [shop]
+sources:
+  - address: s3://orders-archive/2025/*
+    namespaces: [shop]
+  - address: eventbridge://default
+    namespaces: [shop]
 """
 
 from __future__ import annotations
@@ -15,10 +24,17 @@ import msgspec
 
 from pik.api.common import DNS_1123_LABEL
 from pik.api.manifests import UnreadableManifest, load_text
-from pik.domain.errors import PikError, RoleNotAllowed
+from pik.domain.errors import PikError, RoleNotAllowed, SourceNotAllowed
 
 _ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
 _EXTERNAL_ID = r"^[A-Za-z0-9+=,.@:/_-]{2,1224}$"  # as STS takes it
+
+
+_ADDRESS = r"^(eventbridge://[/.A-Za-z0-9_-]{1,256}|s3://[a-z0-9.-]{3,63}/[!-~]{1,512})$"
+Namespaces = Annotated[
+    tuple[Annotated[str, msgspec.Meta(max_length=63, pattern=DNS_1123_LABEL)], ...],
+    msgspec.Meta(min_length=1),
+]
 
 
 class UnreadableRoles(PikError):
@@ -33,15 +49,52 @@ class RoleGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     that nobody else has pik assume it."""
 
     role_arn: Annotated[str, msgspec.Meta(pattern=_ROLE)]
-    namespaces: Annotated[
-        tuple[Annotated[str, msgspec.Meta(max_length=63, pattern=DNS_1123_LABEL)], ...],
-        msgspec.Meta(min_length=1),
-    ]
+    namespaces: Namespaces
     external_id: Annotated[str, msgspec.Meta(pattern=_EXTERNAL_ID)]
 
 
-class RoleMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FunctionRoleGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_NAMES):
+    """A role that functions of these namespaces' streams may work with."""
+
+    role_arn: Annotated[str, msgspec.Meta(pattern=_ROLE)]
+    namespaces: Namespaces
+
+
+class SourceGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event bus, `eventbridge://NAME`, or objects, `s3://BUCKET/PREFIX`, that streams of these namespaces
+    may read; one that ends in /* allows every address below it."""
+
+    address: Annotated[str, msgspec.Meta(pattern=_ADDRESS)]
+    namespaces: Namespaces
+
+    def covers(self, address: str) -> bool:
+        if self.address.endswith("/*"):
+            return address.startswith(self.address[:-1])
+        return address == self.address
+
+
+class RoleMap(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"function_roles": "functionRoles"}
+):
     roles: tuple[RoleGrant, ...] = ()
+    function_roles: tuple[FunctionRoleGrant, ...] = ()
+    sources: tuple[SourceGrant, ...] = ()
+
+    def check_function_role(self, role: str, namespace: str) -> None:
+        """Raises `RoleNotAllowed`."""
+        if not any(role == each.role_arn and namespace in each.namespaces for each in self.function_roles):
+            raise RoleNotAllowed(
+                f"the administrator's map of roles does not have {role} under functionRoles for namespace "
+                f"{namespace}"
+            )
+
+    def check_source(self, address: str, namespace: str) -> None:
+        """Raises `SourceNotAllowed`."""
+        if not any(each.covers(address) and namespace in each.namespaces for each in self.sources):
+            raise SourceNotAllowed(
+                f"the administrator's map of roles does not have {address} under sources for namespace "
+                f"{namespace}"
+            )
 
     def find(self, role: str, namespace: str) -> RoleGrant:
         """Raises `RoleNotAllowed`."""

@@ -128,6 +128,10 @@ class UpdateMapping(msgspec.Struct, frozen=True, tag=True):
     mapping: Mapping
 
 
+class PauseMapping(msgspec.Struct, frozen=True, tag=True):
+    id: str
+
+
 class DeleteMapping(msgspec.Struct, frozen=True, tag=True):
     id: str
 
@@ -153,6 +157,7 @@ SourceAction = (
     | SetQueue
     | CreateMapping
     | UpdateMapping
+    | PauseMapping
     | DeleteMapping
     | PutRule
     | CreateStream

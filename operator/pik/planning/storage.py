@@ -12,13 +12,8 @@ from hashlib import sha256
 
 import msgspec
 
-from pik.api.capture_stream import (
-    BucketOrigin,
-    CaptureStreamSpec,
-    DeletionPolicy,
-    EncryptionType,
-    Toggle,
-)
+from pik.api.capture_stream import BucketOrigin, CaptureStreamSpec, DeletionPolicy, EncryptionType
+from pik.api.common import Toggle
 from pik.domain.errors import BucketTaken, DataLost, NoSuchBucket, OwnershipConflict, Unusable
 from pik.planning import drift
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -37,6 +38,11 @@ class ObjectStore(Protocol):
 
     async def read(self, key: str) -> StoredObject:
         """Raises `NoSuchObject`."""
+        ...
+
+    async def save(self, key: str, path: Path, etag: str) -> None:
+        """The object into a file, whatever its size. Raises `NoSuchObject`, and `Changed` where it is not the
+        one of `etag` any more."""
         ...
 
     async def stat(self, key: str) -> ObjectInfo:

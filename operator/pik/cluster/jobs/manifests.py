@@ -32,9 +32,9 @@ from pik.cluster.jobs.task import (
 )
 from pik.cluster.jobs.verdicts import ExitCode
 from pik.controller.athena import work_group_of
-from pik.controller.intake_rules import fingerprint_exclude
 from pik.controller.objects import ObjectKey
 from pik.controller.runs import Question, Run
+from pik.controller.tasks import stream_task
 from pik.controller.workshop import OpenStream
 from pik.execution.stream_task import RoleTask, StreamTask
 from pik.planning.replay.pace import share
@@ -342,20 +342,8 @@ def _job_name(wanted: Wanted, attempt: int) -> str:
 
 
 def _stream(opened: OpenStream, settings: JobSettings) -> StreamTask:
-    stream, place, spec = opened.stream, opened.place, opened.spec
-    grant = None if spec.roleARN is None else settings.roles.find(spec.roleARN, stream.namespace)
-    session = session_name(stream.namespace)
-    return StreamTask(
-        namespace=stream.namespace,
-        name=stream.name,
-        stream_id=place.stream_id,
-        bucket=place.bucket,
-        prefix=spec.storage.prefix,
-        table=place.table,
-        deduplication=stream.deduplication,
-        epoch=place.epoch,
-        region=spec.storage.region,
-        retention_days=stream.retention_days,
-        fingerprint_exclude=fingerprint_exclude(spec),
-        role=None if grant is None else RoleTask(grant.role_arn, grant.external_id, session),
-    )
+    namespace, arn = opened.stream.namespace, opened.spec.roleARN
+    grant = None if arn is None else settings.roles.find(arn, namespace)
+    if grant is None:
+        return stream_task(opened)
+    return stream_task(opened, RoleTask(grant.role_arn, grant.external_id, session_name(namespace)))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from pik.api.capture_stream import Toggle
+from pik.api.common import Toggle
 from pik.api.replay_job import ReplayJobSpec
 from pik.api.targets import Target, TargetType
 from pik.planning.iam.parts import write

@@ -1,0 +1,330 @@
+"""The queues, Kinesis streams and rules that feed a CaptureStream's function, and the mappings that read
+them: made where they are pik's, looked at where they are somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pik.api.capture_stream import CaptureStream, DriftAction, SourceState, SourceStatus
+from pik.api.conditions import ConditionType
+from pik.api.functions import FunctionSettings
+from pik.api.sources import Source, SourceType, SQSSource
+from pik.controller.naming import names_of
+from pik.controller.told import carried_out
+from pik.controller.world import World
+from pik.domain.errors import PikError, Unavailable, Unusable
+from pik.planning.drift import Difference, Drifted, plan
+from pik.planning.functions import ObservedFunction, check_owner, function_tags
+from pik.planning.sources import (
+    HIDDEN,
+    DeleteMapping,
+    Mapping,
+    ObservedQueue,
+    PauseMapping,
+    Queue,
+    Rule,
+    SourceAction,
+    check_attached,
+    mapping_differences,
+    queue_differences,
+    rule_differences,
+    source_name,
+    stream_differences,
+)
+from pik.planning.storage import Names
+from pik.ports.sources import SourceProvisioner
+
+_DEAD = "-dlq"
+_BUS = "eventbridge://"
+REPLAY_QUEUE = "replay_queue"
+"""No name that a source can have."""
+
+_DEAD_HIDDEN = 30  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A source as it is now. `arn`: of what the function reads; None: it is not there. `error`: what keeps
+    it from being as the spec wants it."""
+
+    source: Source
+    arn: str | None = None
+    address: str | None = None
+    dead_letters: str | None = None
+    drift: Drifted = ()
+    error: PikError | None = None
+
+    @property
+    def status(self) -> SourceStatus:
+        return SourceStatus(
+            name=self.source.name,
+            type=self.source.type,
+            address=self.address,
+            deadLetters=self.dead_letters,
+            state=SourceState.READING if self.error is None else SourceState.FAILING,
+            message=None if self.error is None else str(self.error)[:1024],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Hand:
+    """What sets things right for one stream, and remembers what was not."""
+
+    resource: CaptureStream
+    provisioner: SourceProvisioner
+    tags: dict[str, str]
+    names: Names
+    stream_id: str
+    timeout: int  # seconds of an invocation
+    drift: list[tuple[Difference[Any], DriftAction]] = field(default_factory=list)
+
+    def name(self, source: Source, end: str = "") -> str:
+        return source_name(self.names, self.stream_id, source.name, end)
+
+    async def settle(self, differences: Sequence[Difference[SourceAction]]) -> bool:
+        """Whether anything was done."""
+        status, generation = self.resource.status, self.resource.metadata.generation
+        settled = carried_out(status, ConditionType.SOURCES_READY) == generation
+        found = plan(self.resource.spec.driftPolicy, differences, settled=settled)
+        for action in found.actions:
+            await self.provisioner.apply(action)
+        self.drift.extend(found.drift)
+        return bool(found.actions)
+
+    async def queue(self, wanted: Queue) -> ObservedQueue:
+        there = await self.provisioner.queue(wanted.name)
+        if await self.settle(queue_differences(wanted, there)):
+            there = await self.provisioner.queue(wanted.name)
+        if there is None:
+            raise Unusable(f"there is no queue {wanted.name}")
+        return there
+
+
+def _hand(
+    resource: CaptureStream, world: World, stream_id: str, function: FunctionSettings | None = None
+) -> _Hand:
+    """`function`: that reads what it sets right."""
+    names = names_of(resource, world)
+    return _Hand(
+        resource,
+        world.cloud.of(resource).sources(resource.spec.storage.region),
+        function_tags(names, stream_id, resource.spec.storage.tags),
+        names,
+        stream_id,
+        0 if function is None else function.timeoutSeconds,
+    )
+
+
+async def prepared(resource: CaptureStream, world: World, stream_id: str) -> list[Prepared]:
+    """The sources that a function reads, each as it should be or with what is wrong with it. Raises
+    nothing of pik's."""
+    done = []
+    for source in resource.spec.ingest.sources or ():
+        if source.type is not SourceType.S3:
+            done.append(await _prepared(source, resource, world, stream_id))
+    return done
+
+
+async def replay_queue(resource: CaptureStream, world: World, stream_id: str) -> Prepared | None:
+    """That of `processing`, as a source of its function; None where there is no processing. Raises nothing
+    of pik's."""
+    processing = resource.spec.processing
+    if processing is None:
+        return None
+    hand = _hand(resource, world, stream_id, processing)
+    wanted = SQSSource(maxReceiveCount=processing.maxReceiveCount, batchSize=processing.batchSize)
+    source = Source.model_construct(name=REPLAY_QUEUE, type=SourceType.SQS, sqs=wanted)
+    try:
+        queue, dead = await _own_queue(hand, source, processing.maxReceiveCount)
+    except PikError as error:
+        return Prepared(source, drift=tuple(hand.drift), error=error)
+    return Prepared(source, queue.arn, queue.url, dead.url, tuple(hand.drift))
+
+
+async def remove_replay_queue(
+    resource: CaptureStream, world: World, stream_id: str, *, with_events: bool
+) -> list[str]:
+    """What is left of it, as words. Raises what AWS says."""
+    hand = _hand(resource, world, stream_id)
+    left = []
+    for end in ("", _DEAD):
+        name = source_name(hand.names, stream_id, REPLAY_QUEUE, end)
+        left += await _without_queue(hand, name, with_events=with_events)
+    return left
+
+
+async def mapped(
+    resource: CaptureStream,
+    world: World,
+    stream_id: str,
+    function: ObservedFunction,
+    sources: Sequence[Prepared],
+) -> list[Prepared]:
+    """With the mappings by which the function's live version reads them, and no other mapping. Raises what
+    AWS says where the mappings cannot be listed."""
+    provisioner = _hand(resource, world, stream_id).provisioner
+    there = {each.source: each for each in await provisioner.mappings(function.name)}
+    wanted = {each.arn for each in sources if each.arn is not None}
+    failing = any(each.arn is None for each in sources)  # it may be the one that has this mapping
+    for mapping in there.values():
+        if mapping.source not in wanted and not failing:
+            await provisioner.apply(DeleteMapping(mapping.id))
+    done: list[Prepared] = []
+    for each in sources:
+        if each.arn is None or each.error is not None:
+            done.append(each)
+            continue
+        hand = _hand(resource, world, stream_id)
+        try:
+            await hand.settle(
+                mapping_differences(_mapping(each.source, each.arn, function), there.get(each.arn))
+            )
+        except PikError as error:
+            each = replace(each, error=error)
+        done.append(replace(each, drift=(*each.drift, *hand.drift)))
+    return done
+
+
+async def pause_sources(resource: CaptureStream, world: World, function: str) -> None:
+    """Nothing is read any more; what comes stays where it is. Raises what AWS says."""
+    provisioner = world.cloud.of(resource).sources(resource.spec.storage.region)
+    for mapping in await provisioner.mappings(function):
+        if mapping.enabled:
+            await provisioner.apply(PauseMapping(mapping.id))
+
+
+async def remove_mappings(resource: CaptureStream, world: World, function: str) -> None:
+    """All of a function's. Raises what AWS says."""
+    provisioner = world.cloud.of(resource).sources(resource.spec.storage.region)
+    for mapping in await provisioner.mappings(function):
+        await provisioner.apply(DeleteMapping(mapping.id))
+
+
+async def remove_sources(
+    resource: CaptureStream,
+    world: World,
+    stream_id: str,
+    kept: frozenset[str] = frozenset(),
+    *,
+    with_events: bool,
+) -> list[str]:
+    """Takes away what pik made for the sources that the status names, but for `kept`: rules, and with
+    `with_events` also queues and streams, which hold events. What is left, as words. Raises what AWS says."""
+    hand = _hand(resource, world, stream_id)
+    left = []
+    for known in resource.status.sources:
+        if known.name in kept:
+            continue
+        name = source_name(hand.names, stream_id, known.name)
+        if known.address is not None and known.address.startswith(_BUS):
+            await hand.provisioner.delete_rule(name, known.address.removeprefix(_BUS))
+        match known.type:
+            case SourceType.KINESIS:
+                left += await _without_stream(hand, name, with_events=with_events)
+            case SourceType.SQS | SourceType.EVENT_BRIDGE:
+                for queue in (name, source_name(hand.names, stream_id, known.name, _DEAD)):
+                    left += await _without_queue(hand, queue, with_events=with_events)
+            case _:
+                pass  # its objects are somebody else's
+    return left
+
+
+async def _without_queue(hand: _Hand, name: str, *, with_events: bool) -> list[str]:
+    there = await hand.provisioner.queue(name)
+    if there is None:
+        return []
+    check_owner(name, hand.tags, there.tags)
+    if not with_events:
+        return [f"queue {name}"]
+    await hand.provisioner.delete_queue(name)
+    return []
+
+
+async def _without_stream(hand: _Hand, name: str, *, with_events: bool) -> list[str]:
+    there = await hand.provisioner.stream(name)
+    if there is None:
+        return []
+    check_owner(name, hand.tags, there.tags)
+    if not with_events:
+        return [f"Kinesis stream {name}"]
+    await hand.provisioner.delete_stream(name)
+    return []
+
+
+async def _prepared(source: Source, resource: CaptureStream, world: World, stream_id: str) -> Prepared:
+    hand = _hand(resource, world, stream_id, resource.spec.ingest.lambda_)
+    try:
+        match source.type:
+            case SourceType.SQS:
+                found = await _queue(hand, source, source.sqs or SQSSource())
+            case SourceType.KINESIS:
+                found = await _stream(hand, source)
+            case _:
+                found = await _bus(hand, source, world)
+    except PikError as error:
+        return Prepared(source, drift=tuple(hand.drift), error=error)
+    return replace(found, drift=tuple(hand.drift))
+
+
+async def _queue(hand: _Hand, source: Source, of_it: SQSSource) -> Prepared:
+    if of_it.queueARN is None:
+        queue, dead = await _own_queue(hand, source, of_it.maxReceiveCount)
+        return Prepared(source, queue.arn, queue.url, dead.url)
+    there = await hand.provisioner.queue(of_it.queueARN.rsplit(":", 1)[1])
+    if there is None or there.arn != of_it.queueARN:
+        raise Unusable(f"there is no queue {of_it.queueARN} in this account and region")
+    check_attached(there, hand.timeout)
+    return Prepared(source, there.arn, there.url, there.dead_letters)
+
+
+async def _own_queue(
+    hand: _Hand, source: Source, receives: int, rule: str | None = None
+) -> tuple[ObservedQueue, ObservedQueue]:
+    """With its dead-letter queue."""
+    dead = await hand.queue(Queue(hand.name(source, _DEAD), _DEAD_HIDDEN, hand.tags))
+    visibility = HIDDEN * hand.timeout
+    queue = await hand.queue(Queue(hand.name(source), visibility, hand.tags, dead.arn, receives, rule))
+    return queue, dead
+
+
+async def _stream(hand: _Hand, source: Source) -> Prepared:
+    arn = None if source.kinesis is None else source.kinesis.streamARN
+    if arn is not None:
+        return Prepared(source, arn, arn)
+    name = hand.name(source)
+    there = await hand.provisioner.stream(name)
+    if await hand.settle(stream_differences(name, hand.tags, there)):
+        there = await hand.provisioner.stream(name)
+    if there is None:
+        raise Unavailable(f"the Kinesis stream {name} is being made")
+    return Prepared(source, there.arn, there.arn)
+
+
+async def _bus(hand: _Hand, source: Source, world: World) -> Prepared:
+    of_it = source.eventBridge
+    if of_it is None:
+        raise Unusable(f"the source {source.name} says nothing of its bus")
+    address = f"{_BUS}{of_it.busName}"
+    world.roles.check_source(address, hand.resource.metadata.namespace)
+    name = hand.name(source)
+    known = await hand.provisioner.rule(name, of_it.busName)
+    receives = of_it.maxReceiveCount
+    queue, dead = await _own_queue(hand, source, receives, None if known is None else known.arn)
+    rule = Rule(name, of_it.busName, of_it.pattern, queue.arn, not hand.resource.spec.suspend, hand.tags)
+    if await hand.settle(rule_differences(rule, known)) and known is None:
+        made = await hand.provisioner.rule(name, of_it.busName)
+        await _own_queue(hand, source, receives, None if made is None else made.arn)
+    return Prepared(source, queue.arn, address, dead.url)
+
+
+def _mapping(source: Source, arn: str, function: ObservedFunction) -> Mapping:
+    of_it = source.sqs or source.kinesis or source.eventBridge
+    return Mapping(
+        arn,
+        function.live_arn,
+        100 if of_it is None else of_it.batchSize,
+        enabled=True,
+        starting_position=None if source.kinesis is None else source.kinesis.startingPosition,
+    )
