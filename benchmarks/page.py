@@ -1,4 +1,5 @@
-"""Writes what was measured into docs/performance.md, with its chart: `python benchmarks/page.py`.
+"""Writes what was measured into docs/performance.md, with its chart, and into the pages of the functions:
+`python benchmarks/page.py`.
 
 It reads `results/*.json`, which the other scripts keep.
 """
@@ -38,6 +39,29 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def function_table(measured: dict[str, Any], ratio: float) -> str:
+    """Of one function, as `functions_start.py` has it."""
+    rows = [
+        ("CPU until the first answer", f"{measured['start_cpu_seconds']:.1f} s"),
+        ("first invocation ÷ the same package with nothing loaded", f"{ratio:.1f}"),
+        ("an invocation later on that does nothing", f"{measured['warm_milliseconds']:.0f} ms"),
+        ("the work below", f"{measured['work_seconds']:.1f} s"),
+        ("memory at most, after the start", f"{measured['start_peak_mib']} MiB"),
+        ("memory at most, after that work", f"{measured['work_peak_mib']} MiB"),
+    ]
+    return "".join(["| what | took |\n", "|---|---|\n", *(f"| {what} | {took} |\n" for what, took in rows)])
+
+
+def function_pages() -> Iterator[tuple[Path, str]]:
+    """Each page, as it is to be."""
+    kept = msgspec.json.decode((RESULTS / "functions.json").read_bytes())
+    ratios = {each["side"]: each["value"] for each in kept["figures"]}
+    for name, measured in kept["more"].items():
+        page = PAGE.parent / "functions" / f"{name}.md"
+        made = function_table(measured, ratios[name])
+        yield page, _REGION.sub(lambda m, made=made: f"{m[1]}{made}{m[2]}", page.read_text())
+
+
 def draw(found: Sequence[dict[str, Any]]) -> None:
     """How much of what is to be reached is: 1 is all of it, on a logarithmic axis."""
     bounded = [each for each in found if each["bound"] and each["value"]]  # no axis of logarithms has a zero
@@ -67,6 +91,8 @@ def main() -> None:
     text = PAGE.read_text()
     PAGE.write_text(_REGION.sub(lambda m: f"{m[1]}{table(found)}{m[2]}", text))
     draw(found)
+    for page, text in function_pages():
+        page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ class Place:
         *,
         timeout: int = 60,
         memory: int = 512,
+        handler: str = "handler.handle",
     ) -> str:
         """The function's name. `timeout`: seconds; `memory`: MiB."""
         name = f"{self.name}-{name}"
@@ -115,7 +116,7 @@ class Place:
             FunctionName=name,
             Runtime="python3.13",
             Role="arn:aws:iam::000000000000:role/pik",
-            Handler="handler.handle",
+            Handler=handler,
             Code={"S3Bucket": self.name, "S3Key": package.name},
             Environment={"Variables": dict(environment)},
             MemorySize=memory,
@@ -125,6 +126,10 @@ class Place:
         self.functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
         self.made.append(name)
         return name
+
+    def delete(self, name: str) -> None:
+        self.functions.delete_function(FunctionName=name)
+        self.made.remove(name)
 
     def invoke(self, name: str, event: Mapping[str, Any]) -> Any:
         told, error = self.tried(name, event)
@@ -206,5 +211,5 @@ def place_at(endpoint: str, scratch: Path) -> Iterator[Place]:
     try:
         yield place
     finally:
-        for name in place.made:
-            place.functions.delete_function(FunctionName=name)
+        for name in list(place.made):
+            place.delete(name)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from functions.deployed import STRANGERS, Packages, Place, build, place_at
+from functions.examples import examples, exchanges, shows
 from functions.requests import CASES, EVENT, Case
 from gateway.asgi import call
 from pik.aws.clients import AwsClients
@@ -23,7 +24,7 @@ from pik.domain.mapping import TextRule
 from pik.functions.health import CHECK
 from pik.functions.ingest import TASK, IngestFunction, IngestTask
 from pik.functions.messages import Form, SourceTask
-from pik.functions.tasks import encode_task
+from pik.functions.tasks import decode_task, encode_task
 
 pytestmark = pytest.mark.emulator
 
@@ -189,6 +190,21 @@ def test_events_of_a_bus_by_a_rule_and_a_queue(there: Place, package: Path) -> N
     assert {(row["source"], row["event_type"]) for row in rows} == {("shop", "paid")}
     assert json.loads(rows[0]["attributes"])["region"] == "us-east-1"
     assert there.waiting(queue) == 1  # the one that names no order comes again, until it is a dead letter
+
+
+def test_the_page_is_true(there: Place, package: Path) -> None:
+    told, *_ = examples("ingest")
+    task = ingest_task(there, "by-page")
+    shown = decode_task(json.dumps(told), IngestTask)
+    name = create(there, package, msgspec.structs.replace(shown, stream=task.stream))
+    (event, answer), *batches = exchanges("ingest")
+    with httpx.Client(timeout=60) as client:
+        assert shows(answer, client.post(there.url(name), json=event).json())
+    assert len(batches) == 2
+    for asked, answer in batches:
+        assert there.invoke(name, asked) == answer
+    found = {row["entity_id"]: row["idempotency_key"] for row in there.rows(task.stream)}
+    assert found == {"order-1": "payment-77", "order-2": None, "order-4": "53dc4d37"}
 
 
 def _record(arn: str, number: int, body: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from functions.deployed import STRANGERS, Packages, Place, place_at
+from functions.examples import examples, exchanges, shows
 from functions.requests import EVENT, EVENTS
 from gateway.asgi import call as post
 from pik.api.aggregate_version import AggregateVersionSpec, TimeBucket
@@ -29,7 +30,8 @@ from pik.functions.ingest import IngestFunction, IngestTask
 from pik.functions.invocations import Invocation
 from pik.functions.processor import TASK, ProcessorTask
 from pik.functions.replay import ReplayFunction, ReplayTask
-from pik.functions.tasks import encode_task
+from pik.functions.tasks import decode_task, encode_task
+from pik.planning.aggregate_sql import query_of
 from pik.planning.definitions import Measure, definition_of
 
 pytestmark = pytest.mark.emulator
@@ -161,6 +163,15 @@ def test_what_is_no_batch_is_an_error(there: Deployed) -> None:
     told, error = there.place.tried(there.processor, {"entity_id": "order-1"})
     assert error is not None
     assert "not a batch" in told["errorMessage"]
+
+
+def test_the_page_is_true(there: Deployed) -> None:
+    message, *_, task = examples("processor")
+    assert shows(message, sent(there))
+    [(asked, told)] = exchanges("processor")
+    assert there.place.invoke(there.processor, asked) == told
+    shown = decode_task(json.dumps(task), ProcessorTask)
+    assert query_of(shown.definition).columns
 
 
 def sent(there: Deployed) -> dict[str, Any]:

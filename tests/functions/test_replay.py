@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from functions.deployed import STRANGERS, Packages, Place, place_at
+from functions.examples import examples, exchanges, shows
 from functions.requests import EVENT, EVENTS
 from gateway.asgi import call as post
 from pik.api.capture_stream import ReplayPolicy
@@ -29,7 +30,7 @@ from pik.execution.stream_task import StreamTask
 from pik.functions.health import CHECK
 from pik.functions.ingest import IngestFunction, IngestTask
 from pik.functions.replay import TASK, ReplayTask
-from pik.functions.tasks import encode_task
+from pik.functions.tasks import decode_task, encode_task
 from pik.planning.replay.occupancy import Occupant
 from pik.planning.replay.records import EndState, Intent
 from pik.planning.replay.spec import TargetAddress, replay_spec, run_id
@@ -167,6 +168,18 @@ def test_a_pace_that_does_not_fit_is_too_large_too(there: Deployed) -> None:
     answer = there.place.invoke(there.bounded, call(0, 60, limit=30, run_key="slowly"))
     assert answer["error"]["reason"] == "SliceTooLarge"
     assert "pace" in answer["error"]["message"]
+
+
+def test_the_page_is_true(there: Deployed) -> None:
+    asked = exchanges("replay")
+    assert len(asked) == 4
+    for event, shown in asked:
+        function = there.bounded if event.get("run_key") == "incident-8" else there.replay
+        answer = there.place.invoke(function, event)
+        assert shows(shown, answer), answer
+    there.place.received(there.queue, 20)
+    task = decode_task(json.dumps(examples("replay")[-1]), ReplayTask)
+    assert task.policy.maxEventsPerSecond == 500
 
 
 def test_a_try_that_fails_is_gone_on_with_by_the_next(there: Deployed) -> None:
