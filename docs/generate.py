@@ -11,10 +11,11 @@ import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from pik.api.conditions import REASONS
@@ -23,8 +24,11 @@ from pik.api.kinds import KINDS
 from pik.cluster.metrics.names import METRICS, MetricType
 from pik.domain import intake, payloads
 from pik.execution.parquet import SCHEMA
+from pik.planning.functions import FunctionKind
+from pik.planning.iam.feeds import Feed, Function
 from pik.planning.iam.places import Place, Realm
 from pik.planning.iam.roles import Role, policy
+from pik.planning.iam.statements import Statement
 from pik.planning.sql import grammar
 
 HERE = Path(__file__).resolve().parent
@@ -168,33 +172,61 @@ def rights() -> str:
     return _table(("who", "on", "may", "for"), rows)
 
 
-_IN_AWS = (Role.OPERATOR, Role.GATEWAY, Role.WORKER, Role.AGGREGATE)  # others are made of these
+_IN_AWS = tuple(role for role in Role if role is not Role.TENANT)  # which is made of others
+_FEED = Feed(
+    functions=tuple(
+        Function(
+            kind, kind.value.upper(), f"arn:aws:iam::ACCOUNT:role/{kind.upper()}", url=kind.value == "ingest"
+        )
+        for kind in FunctionKind
+    ),
+    queues=("QUEUE", "QUEUE-dlq"),
+    streams=("STREAM",),
+    reads_queues=("QUEUE",),
+    reads_streams=("STREAM",),
+    rules=(("BUS", "RULE"),),
+    objects=(("SOURCE", "BELOW/"),),
+    replay_queue="REPLAYED",
+)
+_PLACE = Place(
+    bucket="BUCKET",
+    table="TABLE",
+    prefix="PREFIX",
+    region="REGION",
+    locks=True,
+    deletes=True,
+    kms_key="arn:aws:kms:REGION:ACCOUNT:key/KEY",
+)
+_REALM = Realm(account="ACCOUNT")
 
 
 def iam(role: Role) -> str:
-    """The statements of a part's policy on a stream that has everything."""
-    place = Place(
-        bucket="BUCKET",
-        table="TABLE",
-        prefix="PREFIX",
-        region="REGION",
-        locks=True,
-        deletes=True,
-        kms_key="arn:aws:kms:REGION:ACCOUNT:key/KEY",
-    )
-    found = policy(role, [place], [], Realm(account="ACCOUNT"), ["WORKGROUP"]).statements
-    rows = [
-        (
-            f"`{one.sid}`",
-            ", ".join(f"`{action}`" for action in one.actions),
-            ", ".join(f"`{resource.split(':', 5)[5]}`" for resource in one.resources),
-            ", ".join(
-                f"`{each.operator}` `{each.key}` {' or '.join(each.values)}" for each in one.conditions
-            ),
-        )
-        for one in found
-    ]
+    """The statements of a part's policy on a stream that has everything; of the operator without functions
+    and sources."""
+    feed = Feed() if role is Role.OPERATOR else _FEED
+    place = msgspec.structs.replace(_PLACE, feed=feed)
+    return _statements(policy(role, [place], [], _REALM, ["WORKGROUP"]).statements)
+
+
+def feeding() -> str:
+    """What the operator needs besides, for functions and sources."""
+    place = msgspec.structs.replace(_PLACE, feed=_FEED)
+    before = policy(Role.OPERATOR, [_PLACE], [], _REALM, ["WORKGROUP"]).statements
+    after = policy(Role.OPERATOR, [place], [], _REALM, ["WORKGROUP"]).statements
+    return _statements([one for one in after if one not in before])
+
+
+def _statements(found: Sequence[Statement]) -> str:
+    rows = []
+    for one in found:
+        places = [resource.rpartition("ACCOUNT:")[2].split(":::")[-1] for resource in one.resources]
+        where = [f"`{each.operator}` `{each.key}` {' or '.join(each.values)}" for each in one.conditions]
+        rows.append((f"`{one.sid}`", _words(one.actions), _words(places), ", ".join(where)))
     return _table(("statement", "may", "on", "where"), rows)
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def tables() -> Mapping[str, Callable[[], str]]:
@@ -214,6 +246,7 @@ def tables() -> Mapping[str, Callable[[], str]]:
         "metrics": metrics,
         "metric buckets": metric_buckets,
         "rights": rights,
+        "iam feeding": feeding,
         **{f"iam {role}": (lambda role=role: iam(role)) for role in _IN_AWS},
     }
 

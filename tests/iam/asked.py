@@ -4,44 +4,12 @@ By the service authorization reference and each API's page; a service is added a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
+from iam import asked_of_feeds
 from iam.account import ACCOUNT
+from iam.asking import PARTITION, Ask, Asked, Surroundings, asks
 from iam.operations import Operation
-
-PARTITION = "aws"
-WORK_GROUP = "primary"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """`who`: whose rights count. `of`: the operation. `implied`: it is asked for beside the operation's own
-    action, because of what the request carries or meets."""
-
-    who: str
-    of: str
-    action: str
-    resource: str
-    context: tuple[tuple[str, str], ...] = ()
-    implied: bool = False
-
-    @property
-    def key(self) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
-        """What makes a difference to a policy."""
-        return self.who, self.action, self.resource, self.context
-
-
-@dataclass
-class Surroundings:
-    """What a request does not say itself. `keys`: the KMS keys that buckets encrypt with, by bucket;
-    `work_group`: in which the queries run that are asked after."""
-
-    keys: Mapping[str, str] = field(default_factory=dict)
-    work_group: str = WORK_GROUP
-
-
-Ask = Callable[[Operation, Surroundings], Iterable[Asked]]
 
 
 class Unlisted(LookupError):
@@ -56,13 +24,6 @@ def asked_by(operation: Operation, around: Surroundings) -> list[Asked]:
     return list(ask(operation, around))
 
 
-def _asked(operation: Operation, action: str, resource: str, implied: bool = False, **context: str) -> Asked:
-    named = tuple(
-        sorted((name.replace("__", ":").replace("_", "-"), value) for name, value in context.items())
-    )
-    return Asked(operation.who, operation.full_name, action, resource, tuple(sorted(named)), implied)
-
-
 # S3
 
 
@@ -72,22 +33,22 @@ def _bucket(operation: Operation) -> str:
 
 def _on_bucket(*actions: str) -> Ask:
     def ask(operation: Operation, _: Surroundings) -> Iterable[Asked]:
-        return [_asked(operation, action, _bucket(operation)) for action in actions]
+        return [asks(operation, action, _bucket(operation)) for action in actions]
 
     return ask
 
 
 def _create_bucket(operation: Operation, _: Surroundings) -> Iterable[Asked]:
-    yield _asked(operation, "s3:CreateBucket", _bucket(operation))
+    yield asks(operation, "s3:CreateBucket", _bucket(operation))
     if operation.given.get("ObjectLockEnabledForBucket", "").lower() == "true":
-        yield _asked(operation, "s3:PutBucketObjectLockConfiguration", _bucket(operation), True)
-        yield _asked(operation, "s3:PutBucketVersioning", _bucket(operation), True)
+        yield asks(operation, "s3:PutBucketObjectLockConfiguration", _bucket(operation), True)
+        yield asks(operation, "s3:PutBucketVersioning", _bucket(operation), True)
 
 
 def _list(action: str) -> Ask:
     def ask(operation: Operation, _: Surroundings) -> Iterable[Asked]:
         prefix = {} if "Prefix" not in operation.given else {"s3__prefix": operation.given["Prefix"]}
-        yield _asked(operation, action, _bucket(operation), **prefix)
+        yield asks(operation, action, _bucket(operation), **prefix)
 
     return ask
 
@@ -97,16 +58,16 @@ def _put_object(operation: Operation, around: Surroundings) -> Iterable[Asked]:
     conditions = {"IfNoneMatch": "s3__if_none_match", "IfMatch": "s3__if_match"}
     context = {name: given[member] for member, name in conditions.items() if member in given}
     resource = f"{_bucket(operation)}/{given['Key']}"
-    yield _asked(operation, "s3:PutObject", resource, **context)
+    yield asks(operation, "s3:PutObject", resource, **context)
     if "ObjectLockMode" in given:
-        yield _asked(operation, "s3:PutObjectRetention", resource, True)
+        yield asks(operation, "s3:PutObjectRetention", resource, True)
     yield from _encrypted(operation, around, "kms:GenerateDataKey")
 
 
 def _get_object(operation: Operation, around: Surroundings) -> Iterable[Asked]:
-    yield _asked(operation, "s3:GetObject", f"{_bucket(operation)}/{operation.given['Key']}")
+    yield asks(operation, "s3:GetObject", f"{_bucket(operation)}/{operation.given['Key']}")
     if operation.status == 404:
-        yield _asked(operation, "s3:ListBucket", _bucket(operation), True)  # else it would be 403
+        yield asks(operation, "s3:ListBucket", _bucket(operation), True)  # else it would be 403
     elif operation.name == "GetObject":
         yield from _encrypted(operation, around, "kms:Decrypt")
 
@@ -115,7 +76,7 @@ def _encrypted(operation: Operation, around: Surroundings, action: str) -> Itera
     key = around.keys.get(operation.given["Bucket"])
     if key is not None:
         via = f"s3.{operation.region}.amazonaws.com"
-        yield _asked(operation, action, key, True, kms__ViaService=via)
+        yield asks(operation, action, key, True, kms__ViaService=via)
 
 
 def _delete_objects(operation: Operation, _: Surroundings) -> Iterable[Asked]:
@@ -123,7 +84,7 @@ def _delete_objects(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     versions = [*given["VersionIds"], *[None] * (len(given["Keys"]) - len(given["VersionIds"]))]
     for key, version in zip(given["Keys"], versions, strict=True):
         action = "s3:DeleteObject" if version is None else "s3:DeleteObjectVersion"
-        yield _asked(operation, action, f"{_bucket(operation)}/{key}")
+        yield asks(operation, action, f"{_bucket(operation)}/{key}")
 
 
 # DynamoDB
@@ -149,28 +110,28 @@ def _on_table(*actions: str) -> Ask:
     def ask(operation: Operation, _: Surroundings) -> Iterable[Asked]:
         given = operation.given
         table = _table(operation, given.get("TableName") or given["ResourceArn"], given.get("IndexName"))
-        return [_asked(operation, f"dynamodb:{action}", table) for action in actions]
+        return [asks(operation, f"dynamodb:{action}", table) for action in actions]
 
     return ask
 
 
 def _create_table(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     table = _table(operation, operation.given["TableName"])
-    yield _asked(operation, "dynamodb:CreateTable", table)
+    yield asks(operation, "dynamodb:CreateTable", table)
     if operation.given.get("Tags"):
-        yield _asked(operation, "dynamodb:TagResource", table, True)
+        yield asks(operation, "dynamodb:TagResource", table, True)
 
 
 def _statements(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     for statement in operation.given["Statements"]:
         read = _STATEMENT.match(statement["Statement"])
         assert read is not None, statement["Statement"]
-        yield _asked(operation, f"dynamodb:{_PARTIQL[read['verb']]}", _table(operation, read["table"]))
+        yield asks(operation, f"dynamodb:{_PARTIQL[read['verb']]}", _table(operation, read["table"]))
 
 
 def _batch_get(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     return [
-        _asked(operation, "dynamodb:BatchGetItem", _table(operation, name))
+        asks(operation, "dynamodb:BatchGetItem", _table(operation, name))
         for name in operation.given["RequestItems"]
     ]
 
@@ -178,7 +139,7 @@ def _batch_get(operation: Operation, _: Surroundings) -> Iterable[Asked]:
 def _transaction(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     for item in operation.given["TransactItems"]:
         for part, body in item.items():
-            yield _asked(operation, f"dynamodb:{_PARTS[part]}", _table(operation, body["TableName"]))
+            yield asks(operation, f"dynamodb:{_PARTS[part]}", _table(operation, body["TableName"]))
 
 
 # others
@@ -186,32 +147,26 @@ def _transaction(operation: Operation, _: Surroundings) -> Iterable[Asked]:
 
 def _to_queue(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     name = operation.given["QueueUrl"].rsplit("/", 1)[-1]
-    yield _asked(operation, "sqs:SendMessage", f"arn:{PARTITION}:sqs:{operation.region}:{ACCOUNT}:{name}")
+    yield asks(operation, "sqs:SendMessage", f"arn:{PARTITION}:sqs:{operation.region}:{ACCOUNT}:{name}")
 
 
 def _to_stream(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     given = operation.given
     named = f"arn:{PARTITION}:kinesis:{operation.region}:{ACCOUNT}:stream/{given.get('StreamName')}"
-    yield _asked(operation, "kinesis:PutRecords", given.get("StreamARN", named))
+    yield asks(operation, "kinesis:PutRecords", given.get("StreamARN", named))
 
 
 def _to_bus(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     for bus in {entry["EventBusName"] for entry in operation.given["Entries"]}:
         named = f"arn:{PARTITION}:events:{operation.region}:{ACCOUNT}:event-bus/{bus}"
-        yield _asked(operation, "events:PutEvents", bus if bus.startswith("arn:") else named)
-
-
-def _to_function(operation: Operation, _: Surroundings) -> Iterable[Asked]:
-    name = operation.given["FunctionName"]
-    named = f"arn:{PARTITION}:lambda:{operation.region}:{ACCOUNT}:function:{name}"
-    yield _asked(operation, "lambda:InvokeFunction", name if name.startswith("arn:") else named)
+        yield asks(operation, "events:PutEvents", bus if bus.startswith("arn:") else named)
 
 
 def _in_work_group(operation: Operation, around: Surroundings) -> Iterable[Asked]:
     given = operation.given
     name = given.get("WorkGroup") or around.work_group
     place = f"arn:{PARTITION}:athena:{operation.region}:{ACCOUNT}:workgroup/{name}"
-    yield _asked(operation, f"athena:{operation.name}", place)
+    yield asks(operation, f"athena:{operation.name}", place)
 
 
 def _in_catalog(operation: Operation, _: Surroundings) -> Iterable[Asked]:
@@ -223,15 +178,16 @@ def _in_catalog(operation: Operation, _: Surroundings) -> Iterable[Asked]:
         names.append(f"table/{database}/{table}")
     for number, name in enumerate(names):
         place = f"arn:{PARTITION}:glue:{operation.region}:{ACCOUNT}:{name}"
-        yield _asked(operation, f"glue:{operation.name}", place, number > 0)
+        yield asks(operation, f"glue:{operation.name}", place, number > 0)
 
 
 def _assume(operation: Operation, _: Surroundings) -> Iterable[Asked]:
     given = operation.given
-    yield _asked(operation, "sts:AssumeRole", given["RoleArn"], sts__ExternalId=given["ExternalId"])
+    yield asks(operation, "sts:AssumeRole", given["RoleArn"], sts__ExternalId=given["ExternalId"])
 
 
 _ASKED: dict[str, Ask] = {
+    **asked_of_feeds.ASKED,
     "s3:CreateBucket": _create_bucket,
     "s3:DeleteBucket": _on_bucket("s3:DeleteBucket"),
     "s3:DeleteObjects": _delete_objects,
@@ -286,7 +242,6 @@ _ASKED: dict[str, Ask] = {
     },
     "events:PutEvents": _to_bus,
     "kinesis:PutRecords": _to_stream,
-    "lambda:Invoke": _to_function,
     "sqs:SendMessageBatch": _to_queue,
     "sts:AssumeRole": _assume,
 }

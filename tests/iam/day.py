@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from iam.account import Account
-from iam.asked import WORK_GROUP, Asked, Surroundings, asked_by
+from iam.asked import asked_by
+from iam.asking import WORK_GROUP, Asked, Surroundings
 from iam.operations import Operation, operation_of
 from iam.scenes import CLUSTER, Script
 from iam.wire import Request
@@ -20,7 +22,9 @@ from pik.planning.iam.statements import Policy
 _STREAMS = {
     Role.WORKER: ("orders",),
     Role.AGGREGATE: ("orders",),
-    Role.INGEST: ("orders", "locked"),
+    Role.INGEST: ("orders", "locked", "fed"),
+    Role.REPLAY: ("orders", "fed"),
+    Role.PROCESSOR: ("orders", "fed"),
     Role.TENANT: ("theirs",),
 }
 """That a role works on; every stream where it is not said."""
@@ -48,9 +52,15 @@ class Day:
         """With one request for all that are alike to a policy; of these one whose own action it is, if there
         is one."""
         keys = {place.bucket: place.kms_key for place in places_of(self.script) if place.kms_key is not None}
+        functions = {
+            made["UUID"]: operation.given["FunctionName"]
+            for request, operation in self.calls
+            if operation.name == "CreateEventSourceMapping" and (made := json.loads(request.answer))
+        }
+        around = Surroundings(keys, functions)
         found: dict[object, tuple[Request, Asked]] = {}
         for request, operation in self.calls:
-            for one in asked_by(operation, Surroundings(keys)):
+            for one in asked_by(operation, around):
                 if one.key not in found or (found[one.key][1].implied and not one.implied):
                     found[one.key] = (request, one)
         return list(found.values())

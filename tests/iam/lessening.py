@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from iam.asked import Asked
+from iam.asking import Asked
 from pik.planning.iam.places import Place
 from pik.planning.iam.statements import Policy, Statement, matches
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import ZipFile
 
+from iam import feeding
 from iam.account import ACCOUNT, REGION, Account, arn_of
 from iam.stage import KIT, Stage
 from jobs.receivers import Receiver
@@ -91,9 +92,15 @@ def script(account: Account, receiver: Receiver) -> Script:
     key = account.root("kms").create_key()["KeyMetadata"]["Arn"]
     sqs, s3 = account.root("sqs"), account.root("s3")
     queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("orders", "dead")}
+    redrive = {"deadLetterTargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead", "maxReceiveCount": 5}
+    attributes = {"VisibilityTimeout": "600", "RedrivePolicy": json.dumps(redrive)}
+    sqs.create_queue(QueueName="inbox", Attributes=attributes)
     account.root("kinesis").create_stream(StreamName="orders", ShardCount=1)
     account.root("events").create_event_bus(Name="orders")
     _function(account, "orders")
+    s3.create_bucket(Bucket="old")
+    for name in ("a", "b"):
+        s3.put_object(Bucket="old", Key=f"2025/{name}.ndjson", Body=feeding.LINE)
     data = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/orders"
     for bucket in ("archive", "copies"):
         s3.create_bucket(Bucket=bucket)
@@ -113,6 +120,7 @@ def script(account: Account, receiver: Receiver) -> Script:
             "adopted", storage={"prefix": "pik", "bucket": {"name": "archive", "origin": "Adopt"}}
         ),
         "gone": stream("gone", storage={"prefix": "gone", "deletionPolicy": "Delete"}),
+        "fed": feeding.stream(),
         "theirs": stream("theirs", storage={"prefix": "theirs"}, roleARN=arn_of(TENANT)),
     }
     targets = {
@@ -179,7 +187,7 @@ async def perform(
     grants = RoleMap((RoleGrant(arn_of(TENANT), ("default",), "external"),))
     stage = Stage(directory, CLUSTER, accesses, grants)
     try:
-        for text in (UNLOCKED, *script.streams.values()):
+        for text in (UNLOCKED, *(text for name, text in script.streams.items() if name != "fed")):
             key = stage.apply(text)
             await stage.settle()
             assert stage.condition(key, "Ready") == ("True", "Provisioned"), stage.status(key)
@@ -188,6 +196,7 @@ async def perform(
         await _aggregated(account, stage)
         await _replayed(account, script, stage, receiver)
         await _changed_behind_its_back(account, stage)
+        await feeding.perform(account, stage, accesses)
         await _deleted(account, stage)
     finally:
         await stage.close()

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 _KEY = re.compile(r"Credential=([^/]+)/")
 _GIVEN = re.compile(rb"<AccessKeyId>([^<]+)</AccessKeyId>")
+_KEPT = 4_096  # bytes of an answer
 _HOP = {"connection", "keep-alive", "transfer-encoding", "proxy-connection", "te", "trailer", "upgrade"}
 
 
@@ -29,6 +30,7 @@ class Request:
     body: bytes
     status: int
     denied: bool
+    answer: bytes
 
 
 @dataclass
@@ -106,7 +108,8 @@ class _Door(BaseHTTPRequestHandler):
         self._there.endheaders(body)
         answer = self._there.getresponse()
         told = answer.read()
-        request = Request(who, self.command, self.path, headers, body, answer.status, b"AccessDenied" in told)
+        denied, head = b"AccessDenied" in told, told[:_KEPT]
+        request = Request(who, self.command, self.path, headers, body, answer.status, denied, head)
         self.wire.noted(request, told)
         self.send_response_only(answer.status)
         kept = answer.headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(told))

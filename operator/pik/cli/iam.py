@@ -23,7 +23,7 @@ from pik.cli.shelf import NotAdmitted, find, shelf_at
 from pik.cli.where import Where, where_options
 from pik.controller.athena import work_group_of
 from pik.planning.iam.places import Place, Realm, place_of
-from pik.planning.iam.roles import SENDS, Role, policy
+from pik.planning.iam.roles import FUNCTIONS, SENDS, Role, policy
 from pik.planning.iam.statements import MANAGED_SIZE, Policy
 
 Named = CaptureStream | ReplayJob | AggregateVersion
@@ -88,9 +88,10 @@ def command(
 ) -> None:
     """The IAM policy of a part of pik, with the rights that its calls take and no others.
 
-    ROLE is operator, gateway, worker (of a ReplayJob), aggregate (worker of an AggregateVersion), ingest (the
-    Lambda function), or tenant (what a stream's roleARN names). STREAMS are CaptureStreams that are there
-    already; others are given by -f. Without any it is for all streams whose names pik makes.
+    ROLE is operator, gateway, worker (of a ReplayJob), aggregate (worker of an AggregateVersion), a Lambda
+    function (ingest, replay, processor), or tenant (what a stream's roleARN names). STREAMS are
+    CaptureStreams that are there already; others are given by -f. Without any it is for all streams whose
+    names pik makes.
     """
     named = _of_files(files)
     if streams or jobs:
@@ -137,6 +138,8 @@ def _tell(made: Policy, role: Role, named: Sequence[Named]) -> None:
     """What whoever attaches it should know."""
     if role in SENDS and not any(isinstance(one, ReplayJob) for one in named):
         click.echo("no target is in it: give ReplayJobs by -f or --job", err=True)
+    if role in FUNCTIONS and not any(isinstance(one, CaptureStream) for one in named):
+        click.echo("no source and no queue is in it: give CaptureStreams", err=True)
     if made.size > MANAGED_SIZE:
         click.echo(
             f"{made.size:,} characters, and a managed policy has at most {MANAGED_SIZE:,}: make several, "

@@ -18,7 +18,9 @@ from pik.domain.errors import PikError, Unavailable, Unusable
 from pik.planning.drift import Difference, Drifted, plan
 from pik.planning.functions import ObservedFunction, check_owner, function_tags
 from pik.planning.sources import (
+    DEAD,
     HIDDEN,
+    REPLAY_QUEUE,
     DeleteMapping,
     Mapping,
     ObservedQueue,
@@ -36,11 +38,7 @@ from pik.planning.sources import (
 from pik.planning.storage import Names
 from pik.ports.sources import SourceProvisioner
 
-_DEAD = "-dlq"
 _BUS = "eventbridge://"
-REPLAY_QUEUE = "replay_queue"
-"""No name that a source can have."""
-
 _DEAD_HIDDEN = 30  # seconds
 
 
@@ -149,7 +147,7 @@ async def remove_replay_queue(
     """What is left of it, as words. Raises what AWS says."""
     hand = _hand(resource, world, stream_id)
     left = []
-    for end in ("", _DEAD):
+    for end in ("", DEAD):
         name = source_name(hand.names, stream_id, REPLAY_QUEUE, end)
         left += await _without_queue(hand, name, with_events=with_events)
     return left
@@ -224,7 +222,7 @@ async def remove_sources(
             case SourceType.KINESIS:
                 left += await _without_stream(hand, name, with_events=with_events)
             case SourceType.SQS | SourceType.EVENT_BRIDGE:
-                for queue in (name, source_name(hand.names, stream_id, known.name, _DEAD)):
+                for queue in (name, source_name(hand.names, stream_id, known.name, DEAD)):
                     left += await _without_queue(hand, queue, with_events=with_events)
             case _:
                 pass  # its objects are somebody else's
@@ -283,7 +281,7 @@ async def _own_queue(
     hand: _Hand, source: Source, receives: int, rule: str | None = None
 ) -> tuple[ObservedQueue, ObservedQueue]:
     """With its dead-letter queue."""
-    dead = await hand.queue(Queue(hand.name(source, _DEAD), _DEAD_HIDDEN, hand.tags))
+    dead = await hand.queue(Queue(hand.name(source, DEAD), _DEAD_HIDDEN, hand.tags))
     visibility = HIDDEN * hand.timeout
     queue = await hand.queue(Queue(hand.name(source), visibility, hand.tags, dead.arn, receives, rule))
     return queue, dead

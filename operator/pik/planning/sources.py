@@ -17,6 +17,12 @@ from pik.planning.storage import STREAM_TAG, Names, readable
 HIDDEN = 6
 """Times a function's timeout for which a message is hidden while it is worked on."""
 
+DEAD = "-dlq"
+"""What the name of a dead-letter queue ends with."""
+
+REPLAY_QUEUE = "replay_queue"
+"""Of processing, in the place of a source's name; no name that a source can have."""
+
 RETENTION = 1_209_600
 """Seconds that a queue of pik's keeps what nobody takes: 14 days, the most there is."""
 

@@ -67,6 +67,18 @@ def replay(place: Place, realm: Realm) -> list[Statement]:
     ]
 
 
+def plan(place: Place, realm: Realm) -> list[Statement]:
+    """A slice is looked through, its plan and the record of its run kept, and that it sends to its target
+    now."""
+    return [
+        *write(place, realm, "runs/*", "targets/*"),
+        Statement("Replace", ("s3:PutObject",), _objects(place, realm, ["targets/*"]), (_UNCHANGED,)),
+        *read(place, realm, "*"),
+        Statement("Index", ("dynamodb:GetItem", "dynamodb:Query"), _table(place, realm)),
+        *_by_entity(place, realm),
+    ]
+
+
 def aggregate(place: Place, realm: Realm) -> list[Statement]:
     """A version is computed, compared and kept."""
     return [

@@ -11,6 +11,7 @@ from pik.api.capture_stream import (
     DeletionPolicy,
     EncryptionType,
 )
+from pik.planning.iam.feeds import Feed, feed_of
 from pik.planning.storage import bucket_name, bucket_pattern, table_name
 
 ANY = "*"
@@ -33,7 +34,8 @@ class Realm(msgspec.Struct, frozen=True):
 class Place(msgspec.Struct, frozen=True):
     """A stream, or all those whose names pik makes. `prefix`: without a slash at its end. `creates`: pik
     makes the bucket; `deletes`: and removes it with the object. `decides`: events are decided when they are
-    written (OnWrite). `role`: that is assumed for it. `stream`: its namespace/name; empty: of all."""
+    written (OnWrite). `role`: that is assumed for it. `stream`: its namespace/name; empty: of all. `feed`:
+    its functions and sources."""
 
     bucket: str = "pik-*"
     table: str = "pik-*"
@@ -46,6 +48,7 @@ class Place(msgspec.Struct, frozen=True):
     kms_key: str | None = None
     role: str | None = None
     stream: str = ""
+    feed: Feed = Feed()
 
     @property
     def outer(self) -> tuple[str, ...]:
@@ -76,4 +79,5 @@ def place_of(stream: CaptureStream, cluster: str | None) -> Place:
         kms_key=storage.encryption.kmsKeyARN if kms else None,
         role=spec.roleARN,
         stream=f"{meta.namespace}/{meta.name}",
+        feed=feed_of(stream),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from pik.api.replay_job import ReplayJob, ReplayJobSpec
+from pik.planning.iam.functions import connect, deploy, ingest, processor, replaying
 from pik.planning.iam.parts import aggregate, assume, capture, keep, keep_table, query, remove, replay, set_up
 from pik.planning.iam.places import Place, Realm
 from pik.planning.iam.statements import Policy, Statement, policy_of
@@ -14,24 +15,29 @@ from pik.planning.iam.targets import read_back, send
 
 class Role(StrEnum):
     """Operator, Gateway: the chart's processes. Worker: a pod of a ReplayJob; Aggregate: of an
-    AggregateVersion. Ingest: the Lambda function. Tenant: what a stream's `roleARN` names."""
+    AggregateVersion. Ingest, Replay, Processor: the Lambda functions. Tenant: what a stream's `roleARN`
+    names."""
 
     OPERATOR = "operator"
     GATEWAY = "gateway"
     WORKER = "worker"
     AGGREGATE = "aggregate"
     INGEST = "ingest"
+    REPLAY = "replay"
+    PROCESSOR = "processor"
     TENANT = "tenant"
 
 
 Part = Callable[[Place, Realm], list[Statement]]
 
 _ON_A_STREAM: dict[Role, tuple[Part, ...]] = {
-    Role.OPERATOR: (set_up, keep, remove),
+    Role.OPERATOR: (set_up, keep, deploy, connect, remove),
     Role.GATEWAY: (capture,),
     Role.WORKER: (replay,),
     Role.AGGREGATE: (aggregate,),
-    Role.INGEST: (capture,),
+    Role.INGEST: (ingest,),
+    Role.REPLAY: (replaying,),
+    Role.PROCESSOR: (processor,),
 }
 _BY_ATHENA = {Role.OPERATOR: keep_table, Role.AGGREGATE: query}
 _TENANTS = (Role.OPERATOR, Role.GATEWAY, Role.WORKER, Role.AGGREGATE)
@@ -42,6 +48,7 @@ _OF_A_JOB: dict[Role, Callable[[ReplayJobSpec, Realm], list[Statement]]] = {
     Role.WORKER: send,
 }
 SENDS = frozenset({Role.WORKER})
+FUNCTIONS = frozenset({Role.INGEST, Role.REPLAY, Role.PROCESSOR})
 
 
 def policy(
