@@ -18,6 +18,7 @@ from functions.deployed import STRANGERS, Packages, Place, build, place_at
 from functions.examples import examples, exchanges, shows
 from functions.requests import CASES, EVENT, Case
 from gateway.asgi import call
+from iam.account import EVERYTHING, asking_account
 from pik.aws.clients import AwsClients
 from pik.domain.intake import IntakeRules
 from pik.domain.mapping import TextRule
@@ -190,6 +191,21 @@ def test_events_of_a_bus_by_a_rule_and_a_queue(there: Place, package: Path) -> N
     assert {(row["source"], row["event_type"]) for row in rows} == {("shop", "paid")}
     assert json.loads(rows[0]["attributes"])["region"] == "us-east-1"
     assert there.waiting(queue) == 1  # the one that names no order comes again, until it is a dead letter
+
+
+def test_it_has_the_rights_of_its_role_alone(package: Path, tmp_path: Path) -> None:
+    """At an emulator that asks: the credentials that a function is given, and not those that pik makes up."""
+    with asking_account(tmp_path) as account, place_at(account.endpoint, tmp_path) as place:
+        task = ingest_task(place, "by-role")
+        account.access(
+            "pik", {**EVERYTHING, "Statement": [{**EVERYTHING["Statement"][0], "Action": "sqs:*"}]}
+        )
+        name = create(place, package, task)
+        told, error = place.tried(name, CHECK)
+        assert error is not None
+        assert "not authorized" in told["errorMessage"]
+        account.allow("pik", EVERYTHING)
+        assert place.invoke(name, CHECK)["generation"] == 1
 
 
 def test_the_page_is_true(there: Place, package: Path) -> None:

@@ -56,10 +56,16 @@ class AwsAccess(msgspec.Struct, frozen=True):
     connections: int = 32  # of each client; give its pool of threads as many
     emulated_account: str = "000000000000"
     role: AssumedRole | None = None
+    own_credentials: bool = False  # those of the environment at an emulator too, as a function there has them
 
     @property
     def is_emulator(self) -> bool:
         return self.endpoint_url is not None and urlsplit(self.endpoint_url).scheme == "http"
+
+    @property
+    def is_made_up(self) -> bool:
+        """Whether it works with made-up credentials."""
+        return self.is_emulator and not self.own_credentials
 
 
 class AwsClients:
@@ -129,7 +135,7 @@ class AwsClients:
 
     def _made(self, service: str, config: Config) -> Any:
         wanted = self._access.endpoint_url
-        if not self._access.is_emulator or self._access.role is not None:
+        if not self._access.is_made_up or self._access.role is not None:
             return self._session.client(service, endpoint_url=wanted, config=config)
         client = self._session.client(service, config=config)
         if client.meta.endpoint_url != wanted:
@@ -139,7 +145,7 @@ class AwsClients:
     def _own(self) -> Any:
         """A session without any role."""
         access = self._access
-        if access.is_emulator:
+        if access.is_made_up:
             return LocalSession(
                 aws_access_key_id=access.emulated_account,
                 localstack_host=urlsplit(access.endpoint_url or "").netloc,

@@ -16,6 +16,7 @@ import yaml
 from pik.api.capture_stream import ReplayPolicy
 from pik.api.conditions import Reason
 from pik.api.replay_job import Mode, StaleAction
+from pik.api.targets import TargetType
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.sqs_sink import SQSSink
 from pik.aws.system import ThreadOffload
@@ -43,6 +44,7 @@ from pik.planning.replay.pace import effective_pace
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.policy import StreamAddresses, approval_refusal, plan_refusals, spec_refusals
 from pik.planning.replay.records import End, EndState, Totals
+from pik.planning.replay.spec import TargetAddress
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,9 @@ class ReplayFunction:
         self._task = task
         self._stream = opened(task.stream, access, scratch)
         self._selector = DuckDBSelector(self._stream, _no_condition, memory)
-        self._sink = SQSSink(AwsClients(access).client("sqs"), ThreadOffload(THREADS, "sqs"), task.queue_url)
+        there = TargetAddress(TargetType.SQS, task.queue_url).region
+        clients = AwsClients(msgspec.structs.replace(access, region=there or access.region))
+        self._sink = SQSSink(clients.client("sqs"), ThreadOffload(THREADS, "sqs"), task.queue_url)
         self._segments = scratch / "segments"
 
     def __call__(self, event: Mapping[str, Any], invocation: Invocation) -> dict[str, Any]:

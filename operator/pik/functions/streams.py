@@ -26,8 +26,8 @@ MEMORY = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 
 
 def access_of(environ: Mapping[str, str]) -> AwsAccess:
-    """In the function's own region."""
-    return AwsAccess(endpoint_url=environ.get("AWS_ENDPOINT_URL"), connections=THREADS)
+    """In the function's own region, with the rights of its role."""
+    return AwsAccess(endpoint_url=environ.get("AWS_ENDPOINT_URL"), connections=THREADS, own_credentials=True)
 
 
 def memory_of(environ: Mapping[str, str]) -> str | None:
