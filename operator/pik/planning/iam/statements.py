@@ -68,15 +68,14 @@ def policy_of(statements: Iterable[Statement]) -> Policy:
     given = list(statements)
     together: dict[_Alike, list[str]] = defaultdict(list)
     for one in _single(given):
-        alike = _Alike(one.actions[0], one.conditions, one.unproved)
+        alike = _alike(one)
         if not _is_covered(one, given) and one.resources[0] not in together[alike]:
             together[alike].append(one.resources[0])
-    sids = {(one.actions[0], one.conditions): one.sid for one in reversed(list(_single(given)))}
+    sids = {_alike(one): one.sid for one in reversed(_single(given))}
     found: dict[tuple[str, tuple[str, ...], _Alike], list[str]] = defaultdict(list)
     for alike, resources in together.items():
         if resources:
-            sid = sids[alike.action, alike.conditions]
-            found[sid, tuple(sorted(resources)), alike._replace(action="")].append(alike.action)
+            found[sids[alike], tuple(sorted(resources)), alike._replace(action="")].append(alike.action)
     return Policy(
         tuple(
             _named_apart(
@@ -91,6 +90,10 @@ class _Alike(NamedTuple):
     action: str
     conditions: tuple[Condition, ...]
     unproved: str
+
+
+def _alike(one: Statement) -> _Alike:
+    return _Alike(one.actions[0], one.conditions, one.unproved)
 
 
 def matches(pattern: str, text: str) -> bool:
