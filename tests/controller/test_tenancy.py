@@ -10,10 +10,10 @@ import pytest
 
 from controller.clusters import Cluster, MemoryCloud
 from controller.manifests import JOB, STREAM, VERSION, event, events
+from pik.controller.engines import compute
 from pik.controller.objects import ObjectKey
 from pik.controller.world import Callers
 from pik.domain.errors import KubernetesRefused, KubernetesUnavailable, NotReady, OutOfMemory
-from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer
 from pik.execution.replay.runs import read_record
 from pik.memory.provisioning import MemoryAccount

@@ -28,8 +28,8 @@ from pik.domain.intake import Decoded, IntakeRules
 from pik.domain.mapping import Mapping, TextRule
 from pik.domain.payloads import Reason
 from pik.execution.importing.csv_rows import read_csv
-from pik.execution.importing.files import lines_of
-from pik.execution.importing.imports import DEFAULT_NULLS, read_file
+from pik.execution.importing.files import DEFAULT_NULLS, lines_of
+from pik.execution.importing.imports import read_file
 from pik.execution.importing.records import Batch, Record, Reject
 
 ROWS = IntakeRules(

@@ -29,7 +29,8 @@ from pik.domain.errors import Incomplete, NotReady, PikError
 from pik.domain.intake import IntakeRules
 from pik.execution.capture.answers import Status
 from pik.execution.capture.replays import ReplayClaims
-from pik.execution.importing.imports import DEFAULT_NULLS, read_file
+from pik.execution.importing.files import DEFAULT_NULLS
+from pik.execution.importing.imports import read_file
 from pik.execution.importing.records import Batch, Reject
 
 _IN_ENVIRONMENT = "PIK_GATEWAY_TOKEN"

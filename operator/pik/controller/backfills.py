@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from pik.api.capture_stream import CaptureStream, SourceProgress, SourceState, SourceStatus
 from pik.api.sources import Compression, S3Source, SourceType
+from pik.controller.engines import backfill
 from pik.controller.intake_rules import intake_rules
 from pik.controller.objects import key_of
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
 from pik.domain.errors import PikError
 from pik.domain.instants import Instant
-from pik.execution.importing.backfill import Objects, Progress, backfill
-from pik.execution.importing.files import FileFormat
-from pik.execution.importing.imports import DEFAULT_NULLS
+from pik.execution.importing.files import DEFAULT_NULLS, FileFormat
+from pik.execution.importing.progress import Objects, Progress
 
 AGAIN = 10.0
 """Seconds until the progress of one that is at work is told again."""

@@ -5,17 +5,22 @@ in half the time. A test holds that nothing else of an operator loads them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pik.api.aggregate_version import Engine, KnownBy
 from pik.api.targets import S3Format
 from pik.domain.arrivals import Row
 from pik.domain.columns import Columns
 from pik.domain.instants import Instant
+from pik.domain.intake import IntakeRules
 from pik.domain.segments import SegmentHead
 from pik.execution.aggregate.answers import DifferenceRecord
 from pik.execution.aggregate.athena import Athena
 from pik.execution.aggregate.records import Answer
+from pik.execution.capture.capture import Capture
+from pik.execution.capture.replays import ReplayClaims
+from pik.execution.importing.progress import Objects, Progress
 from pik.execution.replay.tools import Tools
 from pik.execution.stream import Stream
 from pik.planning.definitions import Definition
@@ -25,6 +30,12 @@ from pik.ports.readback import ReadBack
 from pik.ports.selection import Selector
 from pik.ports.sinks import Sink
 from pik.ports.system import Offload
+
+if TYPE_CHECKING:
+    from pik.api.capture_stream import CaptureStream
+    from pik.controller.stream_sources import Prepared
+    from pik.controller.workshop import OpenStream
+    from pik.planning.functions import FunctionKind
 
 
 class Codec:
@@ -107,6 +118,21 @@ async def compute(
     )
 
 
+async def backfill(
+    stream: Stream,
+    capture: Capture,
+    claims: ReplayClaims,
+    rules: IntakeRules,
+    source: ObjectStore,
+    wanted: Objects,
+    tell: Callable[[Progress], None],
+) -> Progress:
+    """`execution.importing.backfill.backfill`."""
+    from pik.execution.importing.backfill import backfill as read_all
+
+    return await read_all(stream, capture, claims, rules, source, wanted, tell)
+
+
 async def compare(stream: Stream, before: Answer, after: Answer, memory: str | None) -> DifferenceRecord:
     """`execution.aggregate.comparing.compare`."""
     from pik.execution.aggregate.comparing import compare as compare_versions
@@ -133,6 +159,19 @@ def s3_read_back(objects: ObjectStore, prefix: str, form: S3Format, offload: Off
     from pik.sinks.s3_reading import S3ReadBack
 
     return S3ReadBack(objects, prefix, form, offload)
+
+
+def function_environment(
+    kind: FunctionKind,
+    resource: CaptureStream,
+    opened: OpenStream,
+    sources: Sequence[Prepared],
+    queue: str | None,
+) -> dict[str, str]:
+    """`controller.function_tasks.environment`: functions compute too."""
+    from pik.controller.function_tasks import environment
+
+    return environment(kind, resource, opened, sources, queue)
 
 
 def s3_sink(objects: ObjectStore, prefix: str, form: S3Format, offload: Offload) -> Sink:

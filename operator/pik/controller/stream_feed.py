@@ -9,8 +9,8 @@ from pik.api.capture_stream import CaptureStream, SourceState, SourceStatus
 from pik.api.conditions import ConditionType, Reason, is_true
 from pik.api.sources import SourceType
 from pik.controller.backfills import backfilled
+from pik.controller.engines import function_environment
 from pik.controller.faults import outcome_of
-from pik.controller.function_tasks import environment
 from pik.controller.outcome import EventType, ObjectEvent, Outcome, Retry, Stalled, Waiting
 from pik.controller.stream_functions import (
     Deployed,
@@ -99,7 +99,9 @@ async def _rolled_out(
     queue = found.queue
     if kind is not FunctionKind.INGEST and queue is not None and queue.error is not None:
         raise queue.error
-    told = environment(kind, resource, opened, found.sources, None if queue is None else queue.address)
+    told = function_environment(
+        kind, resource, opened, found.sources, None if queue is None else queue.address
+    )
     function = await deployed(resource, world, opened, kind, told)
     found.functions[kind] = function
     if function.function.live is None:

@@ -23,7 +23,7 @@ from pik.execution.capture.answers import Answer
 from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.capture.settings import CaptureSettings
-from pik.execution.importing.backfill import Progress
+from pik.execution.importing.progress import Progress
 from pik.execution.seals import Chain
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication, Stream

@@ -24,6 +24,7 @@ from pik.execution.capture.capture import Capture
 from pik.execution.capture.replays import ReplayClaims
 from pik.execution.importing.files import FileFormat
 from pik.execution.importing.imports import read_file
+from pik.execution.importing.progress import Objects, Progress
 from pik.execution.importing.records import Batch, Reject
 from pik.execution.retrying import Patience, until_answered
 from pik.execution.stream import Stream
@@ -34,28 +35,6 @@ _BYTES = 8 * 1024 * 1024
 _KEPT_REJECTS = 10_000  # of one object
 _RECORD = re.compile(r"(?P<which>[0-9a-f]{32})-(?P<bytes>\d+)-(?P<events>\d+)-(?P<rejected>\d+)\.json$")
 _SUFFIXES = {FileFormat.CSV: ".csv", FileFormat.NDJSON: ".ndjson", FileFormat.PARQUET: ".parquet"}
-
-
-class Objects(msgspec.Struct, frozen=True):
-    """What is read. `name`: of the source. `nulls`: cells of a CSV object that stand for nothing."""
-
-    name: str
-    prefix: str
-    format: FileFormat
-    gzipped: bool = False
-    nulls: frozenset[str] = frozenset({""})
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """`objects` were read whole, with so many `bytes`, `events` and `rejected` records; `pending` are still
-    to be read."""
-
-    objects: int = 0
-    pending: int = 0
-    bytes: int = 0
-    events: int = 0
-    rejected: int = 0
-    last_key: str | None = None
 
 
 class _Record(msgspec.Struct, frozen=True):

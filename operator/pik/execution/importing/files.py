@@ -18,6 +18,10 @@ _BUFFER = 1 << 20
 _ENCRYPTED = 1  # bit of a zip member's flags
 
 
+DEFAULT_NULLS = frozenset({""})
+"""Cells of a CSV file that stand for nothing. `NA` is one only where it is said: it is Namibia too."""
+
+
 class FileFormat(StrEnum):
     CSV = "CSV"
     NDJSON = "NDJSON"

@@ -10,13 +10,10 @@ from pathlib import Path
 from pik.domain.errors import UnreadableFile
 from pik.domain.intake import IntakeRules
 from pik.execution.importing.csv_rows import read_csv
-from pik.execution.importing.files import FileFormat, lines_of, open_lines
+from pik.execution.importing.files import DEFAULT_NULLS, FileFormat, lines_of, open_lines
 from pik.execution.importing.json_lines import read_json_lines
 from pik.execution.importing.parquet_rows import read_parquet
 from pik.execution.importing.records import Batch, Record, in_batches
-
-DEFAULT_NULLS = frozenset({""})
-"""Cells of a CSV file that stand for nothing. `NA` is one only where it is said: it is Namibia too."""
 
 _DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
