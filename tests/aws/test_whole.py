@@ -34,6 +34,8 @@ async def test_half_an_answer_is_asked_for_again_and_never_taken_for_a_whole_one
             await call(io, dynamodb.list_tables)
         with pytest.raises(Unavailable, match="bytes came"):
             await call(io, s3.list_objects_v2, Bucket=unique)
+        with pytest.raises(Unavailable, match="bytes came"):  # and not AWSRefused, for a bare 404
+            await call(io, s3.get_object, Bucket=unique, Key="there is none")
         head = s3.head_object  # has a length and no body
         proxy.policy = nothing
         assert (await call(io, head, Bucket=unique, Key="a"))["ContentLength"] == 0

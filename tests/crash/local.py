@@ -61,7 +61,14 @@ class LocalMode:
             await self.ground.processes.suffer(self._start(fate), f"pik up, {phase}", fate)
 
     def _start(self, fate: Any = None) -> Started:
-        words = ["up", str(self.folder), "--endpoint-url", self.ground.endpoint, "--region", "us-east-1"]
+        words = [
+            "up",
+            str(self.folder),
+            "--endpoint-url",
+            self.ground.processes.endpoint,
+            "--region",
+            "us-east-1",
+        ]
         return self.ground.processes.start("pik", fate, words=[*words, "--port", str(self.port)])
 
     async def _until_done(self, mode: Started) -> None:

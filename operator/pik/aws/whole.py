@@ -6,6 +6,7 @@ Query would be a Query that found nothing.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ResponseStreamingError
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 class WholeAnswers:
     """The connections of a client, as botocore uses them. Bodies that are read as streams look after
-    themselves."""
+    themselves; an error is read at once, whatever was asked for: of half a one only the status is left, and a
+    404 says of a GET neither whether the key is missing nor the bucket."""
 
     def __init__(self, connections: Any) -> None:
         self._connections = connections
@@ -26,7 +28,8 @@ class WholeAnswers:
         body that is shorter than its Content-Length."""
         answer: AWSResponse = self._connections.send(request)
         told = answer.headers.get("content-length", "")
-        if request.stream_output or request.method == "HEAD" or not told.isdigit():
+        is_stream = request.stream_output and answer.status_code < HTTPStatus.MULTIPLE_CHOICES
+        if is_stream or request.method == "HEAD" or not told.isdigit():
             return answer
         if len(answer.content) < int(told):
             raise ResponseStreamingError(error=f"{len(answer.content)} of {told} bytes came")
