@@ -11,6 +11,7 @@ from aggregate.questions import definition
 from athena import expressions
 from athena.worlds import both
 from pik.domain.errors import NotSupported
+from pik.execution.aggregate.differences import rows_of
 from pik.planning.aggregate_sql import query_of
 from pik.planning.definitions import Definition
 from pik.planning.trino.query import TrinoQuery, check
@@ -85,6 +86,17 @@ def refuses(asked: Definition) -> None:
     with pytest.raises(NotSupported) as raised:
         check(query)
     assert "engine: DuckDB" in str(raised.value)
+
+
+async def test_a_number_has_the_places_that_it_needs_however_it_is_written(tmp_path: Path) -> None:
+    """Beside a long number, for which DuckDB reads a payload's numbers digit by digit, too."""
+    made = await world(tmp_path)
+    texts = (b'{"n": 10e-1}', b'{"n": 200e-2, "long": 0.1234567890123456789}', b'{"n": 0e-9, "long": 1e300}')
+    await made.land(rows([arrival(f"k{n}", after(n), text) for n, text in enumerate(texts)]), at=START)
+    made.clock.advance(60)
+    found = await both(made, definition(START, END, ("n", "sum(payload.n)")), tmp_path)
+    kept = await rows_of(made.stream, found)
+    assert (kept["n"].type.scale, kept["n"].to_pylist()) == (0, [3])
 
 
 def test_all_of_it_is_trinos_syntax() -> None:

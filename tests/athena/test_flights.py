@@ -41,8 +41,8 @@ async def landed(made: World) -> None:
     ("deduplication", "bucket", "timezone"),
     [
         (ON_WRITE, TimeBucket.MINUTE, "UTC"),
-        (ON_READ, TimeBucket.HOUR, "America/New_York"),
-        (ON_WRITE, TimeBucket.DAY, "Asia/Kathmandu"),
+        (ON_READ, TimeBucket.HOUR, "Asia/Kathmandu"),
+        (ON_WRITE, TimeBucket.DAY, "America/New_York"),
         (ON_READ, TimeBucket.WEEK, "America/New_York"),
         (ON_WRITE, TimeBucket.MONTH, "Australia/Lord_Howe"),
         (ON_READ, TimeBucket.WINDOW, "UTC"),

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cli.desks import Office
+from controller.manifests import VERSION
 from pik.planning.iam.roles import FUNCTIONS, SENDS, Role
 
 STREAM = """
@@ -82,3 +83,24 @@ def test_a_manifest_that_is_refused_is_no_stream(tmp_path: Path) -> None:
     result = Office(tmp_path).run("iam", "gateway", "-f", str(tmp_path))
     assert result.exit_code == 1
     assert "prefix" in result.stderr
+
+
+def test_work_groups_come_from_versions_that_athena_computes(tmp_path: Path) -> None:
+    (tmp_path / "stream.yaml").write_text(STREAM % "things")
+    without = json.loads(Office(tmp_path).run("iam", "aggregate", "-f", str(tmp_path)).stdout)
+    version = VERSION + "  engine: Athena\n  execution: {athena: {workGroup: cheap}}\n"
+    (tmp_path / "version.yaml").write_text(version)
+    arguments = ("-f", str(tmp_path), "--account", "1", "--region", "eu-west-1")
+    aggregate = json.loads(Office(tmp_path).run("iam", "aggregate", *arguments).stdout)["Statement"]
+    assert not any(action.startswith("athena:") for one in without["Statement"] for action in one["Action"])
+    (query,) = [one for one in aggregate if "athena:StartQueryExecution" in one["Action"]]
+    assert query["Resource"] == ["arn:aws:athena:eu-west-1:1:workgroup/cheap"]
+    results = {one for each in aggregate if each["Sid"].startswith("ByAthena") for one in each["Resource"]}
+    assert "arn:aws:s3:::a-bucket/some/athena/*" in results
+    operator = json.loads(Office(tmp_path).run("iam", "operator", *arguments).stdout)["Statement"]
+    (catalog,) = [one for one in operator if "glue:UpdateTable" in one["Action"]]
+    assert catalog["Resource"] == [
+        "arn:aws:glue:eu-west-1:1:catalog",
+        "arn:aws:glue:eu-west-1:1:database/pik",
+        "arn:aws:glue:eu-west-1:1:table/pik/stream_*",
+    ]

@@ -25,7 +25,7 @@ from pik.execution.aggregate.athena import Athena
 from pik.execution.aggregate.athena_results import Found, counts, finish, nothing, plan, rows_of
 from pik.execution.aggregate.athena_scope import Sought, sought
 from pik.execution.aggregate.duckdb_engine import DuckDBAnswer
-from pik.execution.aggregate.queries import Queries, QuerySummary, folder_of, keep_summary
+from pik.execution.aggregate.queries import Queries, QuerySummary, first_round, folder_of, keep_summary
 from pik.execution.aggregate.records import AsOf
 from pik.execution.reading.relation import connect, lock_to
 from pik.execution.reading.snapshot import Snapshot
@@ -74,12 +74,13 @@ class AthenaEngine:
             return await desk.work(nothing, desk.con, stream, self._query, wanted.scope, desk.folder)
         folder = folder_of(stream, definition.hash, known)
         begun = 0
-        for number in count():
+        for number in count(await first_round(stream, folder)):
             queries = Queries(stream, self._athena.service, folder, number, self._athena.halted)
             found = await self._round(desk, queries, wanted)
             if found is not None:
                 await keep_summary(stream, folder, QuerySummary(tuple(queries.ids), queries.bytes_scanned))
                 return found
+            await queries.void()
             begun += queries.started > 0
             if begun >= _ROUNDS:
                 break

@@ -1,8 +1,8 @@
 """Queries of a service that outlast a process: each is on record before it is waited for, so that whoever
 goes on with an aggregate finds it again and starts no second one.
 
-Under `aggregates/queries/<hash of what is asked>/`: `<round>-<step>-<try>.json`, a query; `summary.json`,
-what the queries of an answer came to.
+Under `aggregates/queries/<hash of what is asked>/`: `<round>-<step>-<try>.json`, a query;
+`<round>-void.json`, that a round is of no use; `summary.json`, what the queries of an answer came to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -35,6 +34,7 @@ from pik.ports.queries import QueryService, QueryState, QueryStatus
 
 _FIRST_LOOK = 0.2  # seconds until a query is looked at; half as much again each time
 _LONGEST_LOOK = 5.0
+_VOID = "void.json"
 _SHOWN = 500  # characters of a service's words
 _TOO_LARGE = ("NUMERIC_VALUE_OUT_OF_RANGE", "Decimal overflow", "Overflow in", "INVALID_CAST_ARGUMENT")
 _DENIED = ("AccessDenied", "Access denied", "Insufficient permissions", "not authorized")
@@ -73,35 +73,46 @@ class Queries:
         """Writes the rows into the file. Raises QueryFailed, UnreadableValue, Denied, Unavailable and
         Incomplete, as the query ended."""
         digest = sha256(sql.encode()).hexdigest()
-        for attempt in count():
-            key = f"{self._prefix}{step}-{attempt:04d}.json"
-            found = await self._recorded(key)
-            fresh = found is None
-            record = found or await self._start(key, sql, digest)
-            if record.sql_sha256 != digest:
-                continue  # of another release
-            status = await self._ended(record.query_id)
-            if status is None or status.state is not QueryState.SUCCEEDED:
-                if fresh:
-                    raise _failure(record.query_id, step, status)
-                continue  # of an earlier process, which has said so
-            try:
-                await self._service.fetch(record.query_id, file)
-            except NoSuchObject as error:
-                if fresh:
-                    raise Incomplete(f"the result of query {record.query_id} is gone: {error}") from error
-                continue
-            self.ids.append(record.query_id)
-            self.bytes_scanned += status.bytes_scanned
+        tries = await _keys(self._stream, f"{self._prefix}{step}-")
+        if tries and await self._goes_on(tries[-1], digest, file):
             return
-
-    async def _recorded(self, key: str) -> QueryRecord | None:
+        key = f"{self._prefix}{step}-{len(tries):04d}.json"
+        query_id = await self._start(key, sql, digest)
+        status = await self._ended(query_id)
+        if status is None or status.state is not QueryState.SUCCEEDED:
+            raise _failure(query_id, step, status)
         try:
-            return document(key, (await self._stream.objects.read(key)).body, QueryRecord)
-        except NoSuchObject:
-            return None
+            await self._service.fetch(query_id, file)
+        except NoSuchObject as error:
+            raise Incomplete(f"the result of query {query_id} is gone: {error}") from error
+        self._done(query_id, status)
 
-    async def _start(self, key: str, sql: str, digest: str) -> QueryRecord:
+    async def void(self) -> None:
+        """What this round found is of no use, to nobody."""
+        with suppress(AlreadyExists):
+            await self._stream.objects.create(f"{self._prefix}{_VOID}", b"{}")
+
+    async def _goes_on(self, key: str, digest: str, file: Path) -> bool:
+        """Whether the last query that an earlier process has begun comes to something. What it failed with,
+        that process has said."""
+        record = document(key, (await self._stream.objects.read(key)).body, QueryRecord)
+        if record.sql_sha256 != digest:
+            return False  # of another release
+        status = await self._ended(record.query_id)
+        if status is None or status.state is not QueryState.SUCCEEDED:
+            return False
+        try:
+            await self._service.fetch(record.query_id, file)
+        except NoSuchObject:
+            return False
+        self._done(record.query_id, status)
+        return True
+
+    def _done(self, query_id: str, status: QueryStatus) -> None:
+        self.ids.append(query_id)
+        self.bytes_scanned += status.bytes_scanned
+
+    async def _start(self, key: str, sql: str, digest: str) -> str:
         token = sha256(f"{self._stream.layout.stream_id} {key}".encode()).hexdigest()
         record = QueryRecord(await self._service.start(sql, token), digest)
         self.started += 1
@@ -111,11 +122,11 @@ class Queries:
             other = document(key, (await self._stream.objects.read(key)).body, QueryRecord)
             if other.query_id != record.query_id:
                 await self._stop(record.query_id)
-            return other
+            return other.query_id
         except asyncio.CancelledError:
             await self._stop(record.query_id)  # nobody would find it again
             raise
-        return record
+        return record.query_id
 
     async def _ended(self, query_id: str) -> QueryStatus | None:
         """How it ended. None: the service has forgotten it."""
@@ -145,6 +156,16 @@ def folder_of(stream: Stream, definition_hash: str, known: AsOf) -> str:
     """Where the queries are recorded by which this is answered."""
     asked = orjson.dumps([definition_hash, msgspec.to_builtins(known)], option=orjson.OPT_SORT_KEYS)
     return f"{stream.layout.aggregates}queries/{sha256(asked).hexdigest()}/"
+
+
+async def first_round(stream: Stream, folder: str) -> int:
+    """The number of the first round that was not found to be void."""
+    voids = [key for key in await _keys(stream, folder) if key.endswith(_VOID)]
+    return max((int(key.removeprefix(folder)[:4]) + 1 for key in voids), default=0)
+
+
+async def _keys(stream: Stream, prefix: str) -> list[str]:
+    return [info.key async for info in stream.objects.list(prefix)]
 
 
 async def keep_summary(stream: Stream, folder: str, summary: QuerySummary) -> None:
