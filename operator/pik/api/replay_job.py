@@ -277,6 +277,15 @@ class RunStatus(Observed):
     )
 
 
+class ShapeStatus(Observed):
+    eventType: Annotated[str, StringConstraints(max_length=512)] = Field(description="Type of these events.")
+    shape: Annotated[str, StringConstraints(max_length=16)] = Field(
+        description="Hash of the payload's paths and of the JSON type at each."
+    )
+    events: Count = Field(description="How many of those looked at have it.")
+    example: Annotated[str, StringConstraints(max_length=64)] = Field(description="Event id of one of them.")
+
+
 class PlanStatus(Observed):
     hash: Sha256 = Field(description="Identity of the plan: what is sent, and in which order.")
     asOf: RecordedInstant = Field(description="Ingest time up to which the stream was read (RFC 3339, UTC).")
@@ -287,6 +296,18 @@ class PlanStatus(Observed):
     lastEventTime: RecordedInstant | None = Field(default=None, description="Event time of the last one.")
     stale: Count | None = Field(
         default=None, description="Entities that have newer events outside the slice."
+    )
+    shapes: tuple[ShapeStatus, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Shapes of the payloads in the segments that hold the slice, of its event types; the "
+        "most frequent first. An event of the segments need not be in the slice.",
+        json_schema_extra=ATOMIC,
+    )
+    shapesComplete: bool | None = Field(
+        default=None,
+        description="Whether every event of these segments was looked at. False: at most 64 of each were, or "
+        "there are more shapes than are listed, so that rare ones may be missing.",
     )
     estimatedDuration: Annotated[str, StringConstraints(max_length=32)] | None = Field(
         default=None, description="How long the run may take, in hours, minutes and seconds."

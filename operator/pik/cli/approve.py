@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from pik.api.replay_job import PlanStatus, ReplayJob
@@ -47,6 +49,12 @@ def _approved(job: ReplayJob, plan: PlanStatus) -> list[tuple[str, str]]:
         ("to", f"{spec.target.type.value} {spec.target.address}"),
         ("order", spec.order.value),
     ]
+    if spec.transform:
+        rows.append(("changed", ", ".join(f"{rule.path} {rule.action}" for rule in spec.transform)))
+    counts = Counter(shape.eventType for shape in plan.shapes)
+    several = [f"{count} of {kind}" for kind, count in counts.items() if count > 1]
+    if several:
+        rows.append(("shapes", f"{', '.join(several)}: see `pik describe`"))
     if plan.stale:
         entities = number(plan.stale, "entity", "entities")
         rows.append(("stale", f"{entities} with newer events outside the slice: onStale {spec.on_stale}"))

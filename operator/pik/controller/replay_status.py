@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 from pik.api.capture_stream import Approval, CaptureStream, ReplayPolicy
 from pik.api.conditions import ConditionType, Reason, is_true, with_condition
-from pik.api.replay_job import Failure, PlanStatus, ProgressStatus, ReplayJob, ReplayJobStatus
+from pik.api.replay_job import (
+    Failure,
+    PlanStatus,
+    ProgressStatus,
+    ReplayJob,
+    ReplayJobStatus,
+    ShapeStatus,
+)
 from pik.controller.objects import ObjectKey, key_of
 from pik.controller.runs import Run
 from pik.controller.workshop import OpenStream
@@ -72,6 +79,13 @@ def with_plan(job: JobPass, status: ReplayJobStatus, plan: ReplayPlan) -> Replay
         firstEventTime=measure.first_event_time,
         lastEventTime=measure.last_event_time,
         stale=measure.stale,
+        shapes=tuple(
+            ShapeStatus(
+                eventType=kind.event_type[:512], shape=kind.shape, events=kind.rows, example=kind.example
+            )
+            for kind in (() if plan.shapes is None else plan.shapes.kinds)
+        ),
+        shapesComplete=None if plan.shapes is None else plan.shapes.complete,
         estimatedDuration=None if seconds is None else duration_text(seconds),
         estimatedCost=estimated_cost(requests, plan.spec.target),
     )

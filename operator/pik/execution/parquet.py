@@ -3,7 +3,7 @@
 `row` is INT32, `event_time`, `received_time` and `ingest_time` are TIMESTAMP(us, UTC), the rest is STRING;
 `…_rest` holds an instant's digits beyond microseconds. A segment with kept headers has
 the column `headers` besides (STRING, a JSON object). File metadata: `pik.format`, `pik.stream`,
-`pik.segment`, `pik.ingest_time`.
+`pik.segment`, `pik.ingest_time`, and `pik.shapes` (domain.shapes).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,6 +20,7 @@ from pik.domain.columns import Columns, columns_of, recorded
 from pik.domain.errors import Tampered
 from pik.domain.instants import Instant, parse_instant
 from pik.domain.segments import SegmentHead, parse_segment_id
+from pik.domain.shapes import shapes_of
 
 FORMAT = "1"
 _TIME = pa.timestamp("us", tz="UTC")
@@ -121,6 +123,9 @@ class ParquetCodec:
             "pik.stream": head.stream_id,
             "pik.segment": str(head.segment),
             "pik.ingest_time": head.ingest_time.text,
+            "pik.shapes": msgspec.json.encode(
+                shapes_of(arrivals.event_type, arrivals.data, arrivals.event_id)
+            ).decode(),
         }
         table = pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
         bloom = {"ndv": max(len(arrivals), 1), "fpp": 0.01}

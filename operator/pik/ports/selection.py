@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from pik.domain.segments import SegmentEntry
+from pik.domain.shapes import Shapes
 from pik.planning.replay.plan import Measure, ReplayPlan
 from pik.planning.replay.spec import ReplaySpec
 
@@ -22,6 +23,7 @@ class Measured(msgspec.Struct, frozen=True):
     measure: Measure
     reads: tuple[SegmentEntry, ...]  # the segments that decide the slice
     stale_entities: tuple[str, ...]  # whose newest event is not in the slice
+    shapes: Shapes | None = None  # of the payloads of these segments
 
 
 class Selector(Protocol):

@@ -41,6 +41,7 @@ async def dry_run(
         reads=measured.reads,
         measure=measured.measure,
         stale_entities=measured.stale_entities if spec.on_stale is StaleAction.SKIP else (),
+        shapes=measured.shapes,
     )
     await create_once(stream, run_keys(stream, run_id).plan(plan.hash), msgspec.json.encode(plan))
     return plan

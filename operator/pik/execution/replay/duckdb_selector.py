@@ -19,6 +19,7 @@ from pik.execution.reading.relation import connect, open_arrivals, open_events
 from pik.execution.reading.threads import in_thread
 from pik.execution.replay.narrowing import deciding
 from pik.execution.replay.pieces import pieces, run
+from pik.execution.replay.shapes import shapes_in
 from pik.execution.stream import Deduplication, Stream
 from pik.planning.memory import duckdb_limit, memory_bytes
 from pik.planning.replay.plan import (
@@ -88,7 +89,8 @@ class DuckDBSelector:
         measure, stale = await self.stream.offload(
             self._count, spec, condition, files, by_index=by_index, stale_too=stale_too
         )
-        return Measured(measure, tuple(reads), stale)
+        shapes = await self.stream.offload(shapes_in, spec.event_types, reads, files)
+        return Measured(measure, tuple(reads), stale, shapes)
 
     async def read(self, plan: ReplayPlan, shard: int, start: int) -> AsyncIterator[pa.RecordBatch]:
         condition = None if plan.spec.where is None else self._condition(plan.spec.where)

@@ -11,6 +11,7 @@ import rfc8785
 from pik.api.replay_job import Duplicates, TimeField
 from pik.domain.arrivals import Outcome
 from pik.domain.segments import SegmentEntry, TimeRange
+from pik.domain.shapes import Shapes
 from pik.planning.replay.spec import ReplaySpec
 
 SELECTION_SEMANTICS = 1
@@ -50,6 +51,7 @@ class ReplayPlan(msgspec.Struct, frozen=True):
     reads: tuple[SegmentEntry, ...]  # those that a shard opens
     measure: Measure
     stale_entities: tuple[str, ...]
+    shapes: Shapes | None = None  # of the payloads of `reads`; None: not known (a plan of an earlier release)
 
 
 def plan_hash(
