@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from reading.streams import World, world
 
 @dataclass
 class Emulated:
-    """`glue`, `athena`: boto3's clients."""
+    """`glue`, `athena`: boto3's clients. `connect`: queries and catalog by another endpoint."""
 
     world: World
     queries: AthenaQueries
@@ -36,6 +36,7 @@ class Emulated:
     glue: Any
     athena: Any
     bucket: str
+    connect: Callable[[str], tuple[AthenaQueries, GlueCatalog]]
 
     @property
     def table(self) -> str:
@@ -55,10 +56,23 @@ class Emulated:
 async def emulated(
     emulator: str, tmp_path: Path, unique: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[Emulated]:
+    io = ThreadOffload(8, "aws")
+
+    def connect(endpoint: str) -> tuple[AthenaQueries, GlueCatalog]:
+        clients = AwsClients(AwsAccess(endpoint_url=endpoint))
+        queries = AthenaQueries(
+            clients.client("athena"),
+            clients.client("s3"),
+            io,
+            work_group="primary",
+            output=f"s3://{unique}/some/prefix/athena/",
+            emulated=True,
+        )
+        return queries, GlueCatalog(clients.client("glue"), io)
+
     clients = AwsClients(AwsAccess(endpoint_url=emulator))
     s3, athena, glue = clients.client("s3"), clients.client("athena"), clients.client("glue")
     s3.create_bucket(Bucket=unique)
-    io = ThreadOffload(8, "aws")
     made = await world(tmp_path / "memory", getattr(request, "param", Deduplication.ON_WRITE))
     table = MemoryTable()
     objects = S3ObjectStore(clients.quick_s3(s3), unique, io, SystemClock())
@@ -73,13 +87,6 @@ async def emulated(
     # objects get the emulator's time
     made.clock.advance((SystemClock().now().micros - made.clock.now().micros) / 1_000_000)
     await made.ready()
-    queries = AthenaQueries(
-        athena,
-        s3,
-        io,
-        work_group="primary",
-        output=f"s3://{unique}/some/prefix/athena/",
-        emulated=True,
-    )
-    yield Emulated(made, queries, GlueCatalog(glue, io), glue, athena, unique)
+    queries, catalog = connect(emulator)
+    yield Emulated(made, queries, catalog, glue, athena, unique, connect)
     io.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,11 @@ import pytest
 from aggregate import flights
 from aggregate.questions import answer
 from athena.conftest import Emulated
+from athena.worlds import engine_of
 from pik.api.aggregate_version import TimeBucket
 from pik.domain.arrivals import Outcome
 from pik.domain.errors import NoSuchObject, Unusable
 from pik.domain.instants import parse_instant
-from pik.execution.aggregate.athena import Athena
-from pik.execution.aggregate.athena_engine import AthenaEngine
 from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.queries import find_summary
 from pik.execution.aggregate.records import Answer
@@ -28,10 +28,13 @@ from reading.streams import rows as as_rows
 
 
 async def by_athena(there: Emulated, asked: Definition) -> Answer:
-    def engine_of(definition: Definition, memory: str | None) -> AthenaEngine:
-        return AthenaEngine(definition, Athena(there.queries), memory)
-
-    return await compute(there.world.stream, asked, namespace="tests", name="version", engine_of=engine_of)
+    return await compute(
+        there.world.stream,
+        asked,
+        namespace="tests",
+        name="version",
+        engine_of=partial(engine_of, there.queries),
+    )
 
 
 @pytest.mark.parametrize("emulated", Deduplication, indirect=True)

@@ -16,6 +16,7 @@ from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import Answer
 from pik.execution.stream import Deduplication
 from pik.planning.definitions import Definition
+from pik.ports.queries import QueryService
 from reading.streams import START, World, after, arrival, world
 from reading.streams import rows as as_rows
 
@@ -43,7 +44,7 @@ async def small(folder: Path, deduplication: Deduplication = Deduplication.ON_WR
     return made
 
 
-def engine_of(service: DuckDBService, definition: Definition, memory: str | None) -> AthenaEngine:
+def engine_of(service: QueryService, definition: Definition, memory: str | None) -> AthenaEngine:
     return AthenaEngine(definition, Athena(service), memory)
 
 
