@@ -23,7 +23,7 @@ from reading.streams import rows as as_rows
 SHARE = 0.3
 
 
-@pytest.mark.parametrize("seed", (1, 2))
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_the_answer_is_the_same(emulated: Emulated, emulator: str, seed: int) -> None:
     """Tried again as the operator does, by another connection each time, as by another process."""
     made = emulated.world
