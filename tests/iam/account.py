@@ -65,6 +65,7 @@ def asking_account(directory: Path) -> Iterator[Account]:
     python = embedded.install(embedded.cache_directory(os.environ))
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("AUTH", "true")
+        patched.setenv("TMPDIR", str(directory))  # where functions leave their code
         running = embedded.start(python, log=directory / "log")
     try:
         with Wire(running.endpoint) as wire:

@@ -106,6 +106,43 @@ def test_names_are_as_precise_as_what_is_known() -> None:
     assert (there.bucket, there.table) == ("b", "t")
 
 
+FED = {
+    "storage": {"prefix": "a"},
+    "ingest": {
+        "lambda": {"roleARN": "arn:aws:iam::123456789012:role/ingest"},
+        "sources": [
+            {"name": "own", "type": "SQS", "sqs": {}},
+            {"name": "old", "type": "S3", "s3": {"bucket": "old", "prefix": "2025/", "format": "CSV"}},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(("stream_id", "named"), [(None, "*"), ("0123456789abcdef" * 2, "0123456789ab")])
+def test_what_feeds_a_stream_is_named_as_it_will_be(stream_id: str | None, named: str) -> None:
+    status = {} if stream_id is None else {"streamID": stream_id}
+    resource = CaptureStream.from_manifest(
+        {"metadata": {"name": "orders", "namespace": "shop"}, "spec": FED, "status": status}
+    )
+    feed = place_of(resource, None).feed
+    assert [one.name for one in feed.functions] == [f"pik-shop-orders-{named}-ingest"]
+    assert feed.queues == (f"pik-shop-orders-{named}-own", f"pik-shop-orders-{named}-own-dlq")
+    assert feed.objects == (("old", "2025/"),)
+    found = policy(Role.OPERATOR, [place_of(resource, None)], [], Realm()).statements
+    passed = [one.resources for one in found if "iam:PassRole" in one.actions]
+    assert passed == [("arn:aws:iam::123456789012:role/ingest",)]
+    written = [resource for one in found if one.sid == "Write" for resource in one.resources]
+    assert any(resource.endswith("/raw/*") for resource in written)  # of the objects
+
+
+def test_a_function_of_a_stream_with_a_role_keeps_what_it_does_itself() -> None:
+    place = Place(role="arn:aws:iam::123456789012:role/shop")
+    found = policy(Role.INGEST, [place], [], Realm()).statements
+    assert {action for one in found for action in one.actions} == {
+        *("sts:AssumeRole", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
+    }
+
+
 def test_a_stream_with_a_role_takes_the_right_to_assume_it_and_no_other() -> None:
     arn = "arn:aws:iam::123456789012:role/shop"
     for role in (Role.OPERATOR, Role.GATEWAY, Role.WORKER, Role.AGGREGATE):
