@@ -45,6 +45,13 @@ def test_a_condition_is_not_lost() -> None:
     assert flat(with_one, Statement("B", ("s3:PutObject",), ("b/*",))) == [("B", "s3:PutObject", "b/*")]
 
 
+def test_what_is_proved_stands_for_what_is_not() -> None:
+    proved, not_here = Statement("A", ("x:A",), ("t",)), Statement("B", ("x:A", "x:B"), ("t",), unproved="so")
+    assert flat(not_here, proved) == [("B", "x:B", "t"), ("A", "x:A", "t")]
+    wide = Statement("B", ("x:A",), ("*",), unproved="so")
+    assert flat(wide, proved) == [("B", "x:A", "*"), ("A", "x:A", "t")]
+
+
 def test_what_is_alike_is_put_together_and_no_sid_is_there_twice() -> None:
     assert flat(
         Statement("A", ("x:A", "x:B"), ("s",)),

@@ -113,17 +113,24 @@ def _single(statements: Iterable[Statement]) -> list[Statement]:
 
 
 def _is_covered(one: Statement, others: Iterable[Statement]) -> bool:
-    """Whether another allows it wherever this one does; of two that say the same, the first is kept."""
+    """Whether another allows it wherever this one does, and is not less proved. Of two that say the same,
+    both are kept, to be put together."""
+    (resource,) = one.resources
     return any(
         one.actions[0] in other.actions
         and other.conditions in ((), one.conditions)
+        and (not other.unproved or bool(one.unproved))
         and any(
-            matches(pattern, one.resources[0])
-            and (pattern != one.resources[0] or (other.conditions != one.conditions))
+            matches(pattern, resource)
+            and (pattern != resource or other.conditions != one.conditions or _is_proved_more(other, one))
             for pattern in other.resources
         )
         for other in others
     )
+
+
+def _is_proved_more(one: Statement, other: Statement) -> bool:
+    return not one.unproved and bool(other.unproved)
 
 
 def _named_apart(statements: Iterable[Statement]) -> list[Statement]:
