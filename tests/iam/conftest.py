@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,9 @@ from pik.local.emulator import cache_directory
 
 @pytest.fixture(scope="session")
 def judge() -> Judge:
+    """Where there is no Node, what needs it is skipped; in CI (`CI=true`) that is an error."""
+    if os.environ.get("CI") != "true" and not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("IAM policies are judged by a program for Node: install node and npm, 20 or newer")
     return install(cache_directory(os.environ))
 
 
