@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pik.api.capture_stream import ReplayPolicy
+from pik.api.capture_stream import CaptureStream, ReplayPolicy
 from pik.api.conditions import Reason
 from pik.api.replay_job import ApprovalGrant, Order, Pace
 from pik.domain.arrivals import Outcome
@@ -28,6 +28,7 @@ from pik.planning.replay.pace import EffectivePace, effective_pace, share
 from pik.planning.replay.plan import Measure, PlannedSegment, ReplayPlan, may_hold, plan_hash, verify_plan
 from pik.planning.replay.policy import StreamAddresses, feeds_itself, plan_refusals, spec_refusals
 from pik.planning.replay.spec import ReplaySpec, TargetAddress, order_caveat, replay_spec, run_id
+from pik.planning.replay.taken import ingest_urls, taken_from
 from reading.streams import START, after
 from replay.slices import HTTP, job, spec
 
@@ -276,6 +277,65 @@ def test_a_slice_is_not_written_among_the_streams_own_objects(bucket: str, prefi
     assert feeds_itself(spec(target=target).target, OWN) == itself
     everything = StreamAddresses((), "own-bucket", "")
     assert feeds_itself(spec(target=target).target, everything) == (bucket == "own-bucket")
+
+
+def test_a_stream_is_not_fed_to_itself_by_what_it_alone_takes_events_from() -> None:
+    lambda_arn = f"{FUNCTIONS}pik-things-ingest:live"
+    sources = [
+        {"name": "queue", "type": "SQS", "sqs": {}},
+        {"name": "made", "type": "Kinesis", "kinesis": {}},
+        {"name": "shared", "type": "Kinesis", "kinesis": {"streamARN": f"{ARN}shared"}},
+        {"name": "bus", "type": "EventBridge", "eventBridge": {"pattern": "{}", "entityID": {"value": "e"}}},
+        {"name": "objects", "type": "S3", "s3": {"bucket": "inbox", "prefix": "in/2026", "format": "NDJSON"}},
+    ]
+    read = {"state": "Reading"}
+    stream = CaptureStream.from_manifest(
+        {
+            "metadata": {"name": "things"},
+            "spec": {
+                "storage": {"prefix": "p"},
+                "ingest": {"lambda": {"roleARN": "arn:aws:iam::123456789012:role/f"}, "sources": sources},
+            },
+            "status": {
+                "sources": [
+                    {"name": "queue", "type": "SQS", "address": SQS["sqs"]["queueURL"], **read},
+                    {"name": "made", "type": "Kinesis", "address": f"{ARN}made", **read},
+                    {"name": "shared", "type": "Kinesis", "address": f"{ARN}shared", **read},
+                    {"name": "bus", "type": "EventBridge", "address": "eventbridge://default", **read},
+                ],
+                "functions": [
+                    {"name": "ingest", "function": "f", "arn": lambda_arn, "url": "https://f.on.aws/"},
+                    {
+                        "name": "processor",
+                        "function": "p",
+                        "arn": f"{FUNCTIONS}p:live",
+                        "queueURL": "https://h/1/p",
+                    },
+                ],
+            },
+        }
+    )
+    own = StreamAddresses(ingest_urls(stream), "own-bucket", "here/", taken_from(stream))
+    itself: list[dict[str, Any]] = [
+        SQS,
+        {"type": "Kinesis", "kinesis": {"streamARN": f"{ARN}made"}},
+        {"type": "Kinesis", "kinesis": {"streamName": "made"}},
+        {"type": "Lambda", "lambda": {"functionName": "pik-things-ingest"}},
+        {"type": "HTTP", "http": {"url": "https://f.on.aws/"}},
+        {"type": "S3", "s3": {"bucket": "inbox", "prefix": "in"}},
+        {"type": "S3", "s3": {"bucket": "inbox", "prefix": "in/2026/x"}},
+        {"type": "S3", "s3": {"bucket": "own-bucket", "prefix": "here/x"}},
+    ]
+    others: list[dict[str, Any]] = [
+        FIFO,
+        {"type": "SQS", "sqs": {"queueURL": "https://h/1/p"}},  # to be processed
+        {"type": "Kinesis", "kinesis": {"streamARN": f"{ARN}shared"}},
+        BUS,
+        {"type": "Lambda", "lambda": {"functionName": "p"}},
+        {"type": "S3", "s3": {"bucket": "inbox", "prefix": "out"}},
+    ]
+    assert [feeds_itself(spec(target=each).target, own) for each in itself] == [True] * len(itself)
+    assert [feeds_itself(spec(target=each).target, own) for each in others] == [False] * len(others)
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "127.0.0.1", "[::ffff:a9fe:a9fe]"])

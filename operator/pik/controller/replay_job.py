@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pik.api.capture_stream import Approval
+from pik.api.capture_stream import Approval, CaptureStream
 from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, without_condition
 from pik.api.replay_job import Mode, ProgressStatus, ReplayJob, ReplayJobStatus, RunStatus
 from pik.controller.faults import STALLED_AGAIN, outcome_of
@@ -38,6 +38,7 @@ from pik.planning.replay.policy import (
 )
 from pik.planning.replay.records import End, EndState, RunRecord
 from pik.planning.replay.spec import replay_spec, run_id
+from pik.planning.replay.taken import ingest_urls, taken_from
 
 _T = ConditionType
 _DRY_AGAIN = "mode is DryRun again: the run that was begun is held"
@@ -351,5 +352,12 @@ def _matched(plan: ReplayPlan) -> str:
 def _addresses(job: JobPass) -> StreamAddresses:
     stream = job.opened.stream
     gateway = job.world.gateway
-    url = f"{gateway}/v1/streams/{stream.namespace}/{stream.name}"
-    return StreamAddresses((url,) if gateway else (), job.opened.place.bucket, stream.layout.prefix)
+    urls = (f"{gateway}/v1/streams/{stream.namespace}/{stream.name}",) if gateway else ()
+    seen = job.world.objects.find(job.stream)
+    there = seen if isinstance(seen, CaptureStream) else None
+    return StreamAddresses(
+        urls if there is None else (*urls, *ingest_urls(there)),
+        job.opened.place.bucket,
+        stream.layout.prefix,
+        () if there is None else taken_from(there),
+    )

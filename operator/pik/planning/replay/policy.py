@@ -29,11 +29,12 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class StreamAddresses(msgspec.Struct, frozen=True):
-    """Where a stream takes events in, and where it keeps them."""
+    """Where a stream takes events in, and where it keeps them. `taken`: what else it takes events from."""
 
     ingest_urls: tuple[str, ...]
     bucket: str
     prefix: str  # of its keys: empty, or ending with a slash
+    taken: tuple[TargetAddress, ...] = ()
 
 
 def spec_refusals(
@@ -166,10 +167,13 @@ def feeds_itself(target: TargetAddress, own: StreamAddresses) -> bool:
     """Whether what is sent to the target would land in the stream that it comes from. Another name of the
     same host is not seen here; the gateway knows the stream's own events by their replay marker."""
     if target.type is TargetType.S3:
+        places = [own.bucket + "/" + own.prefix]
+        places += [each.address.removeprefix("s3://") for each in own.taken if each.type is TargetType.S3]
+        wanted_place = target.address.removeprefix("s3://") + "/"
         # the bucket's other prefixes belong to others; one inside the other is the same place
-        place = urlsplit(target.address)
-        prefix = place.path.lstrip("/") + "/"
-        return place.netloc == own.bucket and (prefix.startswith(own.prefix) or own.prefix.startswith(prefix))
+        return any(wanted_place.startswith(each) or each.startswith(wanted_place) for each in places)
+    if target.place in {each.place for each in own.taken}:
+        return True
     if target.type is TargetType.HTTP:
         wanted = urlsplit(target.address)
         return any(same_place(wanted, urlsplit(url)) for url in own.ingest_urls)
