@@ -72,6 +72,7 @@ class Place:
         self.kinesis: Any = self.clients.client("kinesis")
         self.name = f"pik-functions-{uuid4().hex[:12]}"
         self.made: list[str] = []
+        self.digests: dict[Path, str] = {}  # of the packages that are uploaded
         self.s3.create_bucket(Bucket=self.name)
 
     def stream(self, name: str, deduplication: Deduplication = Deduplication.ON_WRITE) -> StreamTask:
@@ -110,8 +111,10 @@ class Place:
     ) -> str:
         """The function's name. `timeout`: seconds; `memory`: MiB."""
         name = f"{self.name}-{name}"
-        body = package.read_bytes()
-        self.s3.put_object(Bucket=self.name, Key=package.name, Body=body)
+        if package not in self.digests:
+            body = package.read_bytes()
+            self.s3.put_object(Bucket=self.name, Key=package.name, Body=body)
+            self.digests[package] = b64encode(sha256(body).digest()).decode()
         made = self.functions.create_function(
             FunctionName=name,
             Runtime="python3.13",
@@ -122,7 +125,7 @@ class Place:
             MemorySize=memory,
             Timeout=timeout,
         )
-        assert made["CodeSha256"] == b64encode(sha256(body).digest()).decode()
+        assert made["CodeSha256"] == self.digests[package]
         self.functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
         self.made.append(name)
         return name

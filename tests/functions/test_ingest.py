@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from functions.deployed import STRANGERS, Packages, Place, build, place_at
+from functions.deployed import STRANGERS, Packages, Place, place_at
 from functions.examples import examples, exchanges, shows
 from functions.requests import CASES, EVENT, Case
 from gateway.asgi import call
@@ -51,10 +51,6 @@ def package(packages: Packages) -> Path:
 def there(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with place_at(emulator, tmp_path_factory.mktemp("ingest")) as place:
         yield place
-
-
-def test_a_package_is_made_again_byte_for_byte(package: Path, tmp_path: Path) -> None:
-    assert build("ingest", tmp_path).read_bytes() == package.read_bytes()
 
 
 def test_it_answers_as_the_gateway_does(there: Place, package: Path) -> None:

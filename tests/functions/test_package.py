@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +22,14 @@ from msgspec import _core
 
 from functions.deployed import MACHINES, uv
 
+_LOADED = """
+import os, sys
+os.environ["LAMBDA_TASK_ROOT"] = sys.argv[1]
+sys.path.insert(0, sys.argv[1])
+import handler
+from pik.functions.health import strangers
+print("{}.{}".format(*sys.version_info), strangers())
+"""
 _FILE = Path(__file__).parents[2] / "lambdas" / "package.py"
 
 
@@ -94,6 +105,30 @@ def test_what_is_shipped_is_the_same_for_each_machine(tmp_path: Path, packaging:
     assert {"handler.py", "duckdb/__init__.py", "sqlglot/__init__.py", "tzdata/zones"} <= found[0]
     assert any(name.startswith("pyarrow/libparquet.so") for name in found[0])
     assert any(name.endswith(".cpython-313.so") for name in found[0])
+    _is_loaded_by_its_python(tmp_path / own(packaging).architecture, packaging.RUNTIME)
+
+
+def test_what_is_put_together_again_is_the_same(tmp_path: Path, packaging: ModuleType) -> None:
+    """Every file of it; `write` makes the same bytes of the same files."""
+    found = []
+    for number in range(2):
+        tree = tmp_path / str(number)
+        names = packaging.put_together("ingest", own(packaging), tree, uv=uv())
+        found.append({name: sha256((tree / name).read_bytes()).hexdigest() for name in names})
+    assert found[0] == found[1]
+
+
+def _is_loaded_by_its_python(tree: Path, version: str) -> None:
+    """Where that is at hand: the emulator's is another. Nothing but the package and Python itself is used."""
+    python = shutil.which(f"python{version}")
+    if python is None:
+        return
+    said = [python, "-I", "-c", _LOADED, tree]
+    environ = {"PATH": os.environ["PATH"], "PYENV_VERSION": version, "HOME": os.environ["HOME"]}
+    done = subprocess.run(said, env=environ, check=False, capture_output=True, text=True)
+    if done.returncode == 127:
+        return  # a name of pyenv's, for no version that it has
+    assert (done.returncode, done.stdout.strip()) == (0, f"{version} []"), done.stderr
 
 
 def test_more_than_aws_takes_is_refused(tmp_path: Path, packaging: ModuleType) -> None:

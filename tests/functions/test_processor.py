@@ -16,15 +16,20 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 
+from faults.policy import sometimes
+from faults.proxy import faulty
 from functions.deployed import STRANGERS, Packages, Place, place_at
 from functions.examples import examples, exchanges, shows
 from functions.requests import EVENT, EVENTS
 from gateway.asgi import call as post
 from pik.api.aggregate_version import AggregateVersionSpec, TimeBucket
+from pik.domain.instants import parse_instant
+from pik.domain.windows import Window
 from pik.execution.aggregate.compute import compute
 from pik.execution.aggregate.records import VersionRecord, read_answer, rows_key, versions
 from pik.execution.stream import Stream
 from pik.execution.stream_task import StreamTask
+from pik.functions.cells import over
 from pik.functions.health import CHECK
 from pik.functions.ingest import IngestFunction, IngestTask
 from pik.functions.invocations import Invocation
@@ -159,6 +164,30 @@ def test_a_bucket_that_cannot_be_computed_is_reported_alone(there: Deployed) -> 
     assert any(r.definition.window.from_ == "2013-07-10T04:00:00.000000Z" for r in there.versions())
 
 
+def test_through_faults_it_is_the_same_version(there: Deployed, packages: Packages, emulator: str) -> None:
+    there.capture(*(order(minute) for minute in range(600, 720, 3)))
+    run = there.replay(600, 720, there.aside)
+    waiting = there.place.received(there.aside, run["sent"])
+    tries = 0
+    with faulty(emulator, sometimes(seed=6, share=0.3)) as proxy:
+        task = ProcessorTask(there.task, "faults", TimeBucket.HOUR, MEASURES)
+        variables = {TASK: encode_task(task), "AWS_ENDPOINT_URL": proxy.endpoint}
+        name = there.place.create(packages("processor"), variables, "faults")
+        while waiting:
+            tries += 1
+            assert tries < 20
+            waiting = [waiting[n] for n in batch(there, waiting, name)]
+        assert proxy.failed > 3
+    found = {record.version for record in there.versions() if not record.definition.group_by}
+    stream, as_of = there.stream, parse_instant(run["as_of"])
+    windows = [Window(parse_instant(at(hour * 60)), parse_instant(at(hour * 60 + 60))) for hour in (10, 11)]
+    for window in windows:
+        definition = over(task.definition, window)
+        wanted = asyncio.run(compute(stream, definition, namespace="default", name="x", as_of=as_of))
+        assert wanted.version in found
+    assert len(found) == 2
+
+
 def test_what_is_no_batch_is_an_error(there: Deployed) -> None:
     told, error = there.place.tried(there.processor, {"entity_id": "order-1"})
     assert error is not None
@@ -182,10 +211,10 @@ def sent(there: Deployed) -> dict[str, Any]:
     return message
 
 
-def batch(there: Deployed, bodies: list[str]) -> list[int]:
+def batch(there: Deployed, bodies: list[str], function: str | None = None) -> list[int]:
     """Hands these over as the mapping does; which come again."""
     records = [{"messageId": str(n), "eventSource": "aws:sqs", "body": body} for n, body in enumerate(bodies)]
-    answer = there.place.invoke(there.processor, {"Records": records})
+    answer = there.place.invoke(function or there.processor, {"Records": records})
     return sorted(int(failure["itemIdentifier"]) for failure in answer["batchItemFailures"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -14,6 +15,8 @@ import msgspec
 import pytest
 import yaml
 
+from faults.policy import sometimes
+from faults.proxy import faulty
 from functions.deployed import STRANGERS, Packages, Place, place_at
 from functions.examples import examples, exchanges, shows
 from functions.requests import EVENT, EVENTS
@@ -23,6 +26,7 @@ from pik.api.conditions import Reason
 from pik.api.replay_job import ReplayJob, TimeField
 from pik.api.targets import TargetType
 from pik.api.validation import admit
+from pik.execution.replay.ledger import read_ledger
 from pik.execution.replay.occupancy import occupy
 from pik.execution.replay.runs import read_end, read_record
 from pik.execution.stream import Stream
@@ -230,6 +234,34 @@ def test_a_queue_that_another_run_sends_to_is_waited_for(there: Deployed) -> Non
     assert place.waiting(there.queue) == 0
     place.s3.delete_object(Bucket=place.name, Key=stream.layout.target(target))
     assert place.invoke(there.bounded, call(0, 5, run_key="later"))["sent"] == 5
+
+
+def test_through_faults_everything_comes_and_what_comes_twice_is_in_the_ledger(
+    there: Deployed, packages: Packages, emulator: str
+) -> None:
+    place = there.place
+    queue, _ = place.queue("faults")
+    with faulty(emulator, sometimes(seed=6, share=0.3)) as proxy:
+        variables = {TASK: encode_task(ReplayTask(there.task, queue)), "AWS_ENDPOINT_URL": proxy.endpoint}
+        name = place.create(packages("replay"), variables, "faults")
+        tries = 0
+        told, error = None, "none yet"
+        while error is not None:
+            tries += 1
+            assert tries < 20, told
+            told, error = place.tried(name, call(0, 60, run_key="faults"))
+        assert proxy.failed > 5
+    assert (told["scanned"], told["sent"]) == (60, 60)
+    sent = Counter(json.loads(body)["data"] for body in place.received(queue, 60))
+    assert sorted(sent) == list(range(60))
+
+    async def doubtful() -> set[str]:
+        found = set()
+        async for head, entries in read_ledger(there.stream, told["run_id"]):
+            found |= {entry.event_id for entry in entries if head.in_doubt or entry.attempts > 1}
+        return found
+
+    assert sum(count > 1 for count in sent.values()) <= len(asyncio.run(doubtful()))
 
 
 def new(there: Deployed, before: set[str]) -> list[str]:

@@ -32,12 +32,10 @@ async def health(stream: Stream) -> dict[str, Any]:
     now = stream.clock.now()
     nothing = SegmentHead(stream.layout.stream_id, segment_id(now, "0" * 20, state.number), now)
     await stream.offload(stream.codec.encode, nothing, [])
-    own = [Path(os.environ.get("LAMBDA_TASK_ROOT", Path.cwd()))]
-    own += [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
     return {
         "generation": state.number,
         "python": sys.version.split()[0],
-        "strangers": _strangers(own),
+        "strangers": strangers(),
         "cpu_seconds": round(time.process_time(), 3),
         "peak_mib": _peak_mib(),
     }
@@ -53,7 +51,10 @@ def _peak_mib() -> int | None:
     return None if found is None else int(found[1]) // 1024
 
 
-def _strangers(own: list[Path]) -> list[str]:
+def strangers() -> list[str]:
+    """Names of loaded modules that come from neither the function's package nor Python itself."""
+    own = [Path(os.environ.get("LAMBDA_TASK_ROOT", Path.cwd()))]
+    own += [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
     found = []
     runtime = getattr(sys.modules["__main__"], "__file__", None)
     for name, module in sorted(sys.modules.items()):
