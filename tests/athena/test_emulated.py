@@ -91,6 +91,13 @@ async def test_the_table_is_made_once_and_set_right(emulated: Emulated) -> None:
     assert await emulated.catalog.ensure(**place) == TableChange()
     table = emulated.glue.get_table(DatabaseName=DATABASE, Name=emulated.table)["Table"]
     assert table["Parameters"]["somebody"] == "else's"
+    stream_id = emulated.world.stream.layout.stream_id
+    await emulated.catalog.drop(DATABASE, emulated.table, "another stream")
+    emulated.glue.get_table(DatabaseName=DATABASE, Name=emulated.table)
+    await emulated.catalog.drop(DATABASE, emulated.table, stream_id)
+    await emulated.catalog.drop(DATABASE, emulated.table, stream_id)
+    with pytest.raises(emulated.glue.exceptions.EntityNotFoundException):
+        emulated.glue.get_table(DatabaseName=DATABASE, Name=emulated.table)
 
 
 async def test_somebody_elses_table_is_left(emulated: Emulated) -> None:

@@ -116,6 +116,25 @@ async def test_a_failed_query_is_told_and_tried_again(cluster: Cluster, stream: 
     assert cluster.condition(key, "Ready") == ("True", "Succeeded")
 
 
+@pytest.mark.parametrize("engine", ["Athena", "DuckDB"])
+async def test_the_table_goes_with_its_stream(cluster: Cluster, tmp_path: Path, engine: str) -> None:
+    """And Glue is not asked where Athena never was."""
+    stream = cluster.apply(STREAM.replace("storage: {", "storage: {deletionPolicy: Delete, "))
+    await cluster.settle()
+    await cluster.ingest(stream, events(6))
+    bucket = cluster.account.bucket(cluster.status(stream).storage.bucket)
+    cluster.cloud.athena = DuckDBService(bucket, tmp_path / "athena")
+    key = cluster.apply(VERSION + f"  engine: {engine}\n")
+    await cluster.settle()
+    assert cluster.condition(key, "Ready") == ("True", "Succeeded")
+    assert len(cluster.cloud.glue.tables) == (engine == "Athena")
+    cluster.delete(stream)
+    await cluster.settle()
+    assert stream not in cluster.objects.there
+    assert cluster.cloud.glue.tables == {}
+    assert cluster.cloud.calls["catalog.drop"] == (engine == "Athena")
+
+
 async def test_rights_that_lack_are_told(cluster: Cluster, stream: ObjectKey) -> None:
     cluster.cloud.fault = lambda call: Denied("glue:GetTable") if call == "catalog.ensure" else None
     key = cluster.apply(ATHENA)

@@ -238,7 +238,7 @@ _ASKED: dict[str, Ask] = {
     },
     **{
         f"glue:{name}": _in_catalog
-        for name in ("CreateDatabase", "CreateTable", "GetDatabase", "GetTable", "UpdateTable")
+        for name in ("CreateDatabase", "CreateTable", "DeleteTable", "GetDatabase", "GetTable", "UpdateTable")
     },
     "events:PutEvents": _to_bus,
     "kinesis:PutRecords": _to_stream,

@@ -338,9 +338,19 @@ async def _changed_behind_its_back(account: Account, stage: Stage) -> None:
     await stage.advance(4_000)  # orphans are looked for, what is new is sealed
 
 
+def _asked_by_athena(account: Account, stage: Stage, bucket: str) -> None:
+    """As if a version of the stream `gone` had been computed by Athena."""
+    stream_id, prefix = stage.status(_key("gone")).streamID, stage.stream(_key("gone")).spec.storage.prefix
+    record = f"{prefix}/aggregates/queries/some/0000-before-0000.json"
+    account.root("s3").put_object(Bucket=bucket, Key=record, Body=b"{}")
+    table = {"Name": f"stream_{stream_id}", "Parameters": {"pik.stream": stream_id}}
+    account.root("glue").create_table(DatabaseName="pik", TableInput=table)
+
+
 async def _deleted(account: Account, stage: Stage) -> None:
     bucket = stage.status(_key("gone")).storage.bucket
     account.root("s3").put_object(Bucket=bucket, Key="somebody/owner.json", Body=b"no owner's record")
+    _asked_by_athena(account, stage, bucket)
     stage.delete(_key("gone"))
     await stage.settle()
     assert _key("gone") not in stage.objects.there

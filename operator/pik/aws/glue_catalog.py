@@ -42,6 +42,16 @@ class GlueCatalog:
         )
         return TableChange(repaired=differing)
 
+    async def drop(self, database: str, name: str, stream_id: str) -> None:
+        found = await self._table(database, name)
+        if found is None or found.get("Parameters", {}).get(OWNER) != stream_id:
+            return
+        try:
+            await call(self._io, self._client.delete_table, DatabaseName=database, Name=name)
+        except PikError as error:
+            if not is_code(error, _MISSING):
+                raise
+
     async def _create(self, database: str, name: str, wanted: CatalogTable) -> TableChange:
         try:
             await call(self._io, self._client.get_database, Name=database)

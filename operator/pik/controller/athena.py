@@ -6,9 +6,11 @@ from pik.api.aggregate_version import AggregateVersion, AthenaStatus, Engine
 from pik.controller.cloud import Cloud
 from pik.controller.outcome import EventType, ObjectEvent
 from pik.controller.workshop import OpenStream
-from pik.execution.aggregate.queries import find_summary
+from pik.domain.layout import Layout
+from pik.execution.aggregate.queries import find_summary, queries_prefix
 from pik.execution.aggregate.records import Answer
 from pik.planning.trino.tables import DATABASE, table_name, wanted_table
+from pik.ports.objects import ObjectStore
 from pik.ports.queries import QueryService
 
 PRIMARY = "primary"
@@ -43,6 +45,17 @@ async def keep_table(opened: OpenStream) -> tuple[ObjectEvent, ...]:
         message = f"{DATABASE}.{name} in Glue was set right: {', '.join(change.repaired)}"
         return (ObjectEvent(EventType.WARNING, "TableRepaired", message),)
     return ()
+
+
+async def drop_table(
+    cloud: Cloud, region: str | None, objects: ObjectStore, prefix: str, stream_id: str
+) -> None:
+    """Takes the table of a stream that is deleted out of Glue, where Athena was ever asked about it: its
+    bucket says so, and without that nothing is asked of Glue. `prefix`: of the stream's keys, with its
+    slash."""
+    async for _ in objects.list(queries_prefix(Layout(prefix, stream_id))):
+        await cloud.catalog(region).drop(DATABASE, table_name(stream_id), stream_id)
+        return
 
 
 async def status_of(opened: OpenStream, work_group: str, answer: Answer | None) -> AthenaStatus:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pik.api.capture_stream import CaptureStream, DeletionPolicy
 from pik.api.conditions import Reason
+from pik.controller.athena import drop_table
 from pik.controller.faults import outcome_of
 from pik.controller.naming import claimant_of, names_of
 from pik.controller.objects import key_of
@@ -82,6 +83,9 @@ async def remove_storage(resource: CaptureStream, world: World) -> None:
         index = await provisioner.table(table)
         if index is not None and is_of_stream(index, stream_id):
             await provisioner.delete_table(table)
+        if there is not None:
+            prefix = f"{spec.storage.prefix}/"
+            await drop_table(cloud, spec.storage.region, objects, prefix, stream_id)
     if there is not None:
         await provisioner.delete_bucket(names.bucket)
 

@@ -24,3 +24,9 @@ class MemoryCatalog:
         if found is None:
             return TableChange(created=True)
         return TableChange(repaired=drifted(wanted, found))
+
+    async def drop(self, database: str, name: str, stream_id: str) -> None:
+        await self._before("catalog.drop")
+        found = self.tables.get((database, name))
+        if found is not None and found.parameters.get(OWNER) == stream_id:
+            del self.tables[database, name]

@@ -23,3 +23,8 @@ class Catalog(Protocol):
         """Makes the database and the table where they are missing, and sets the table right where it is not
         as wanted. Raises `Unusable` for a table of this name that is not this stream's."""
         ...
+
+    async def drop(self, database: str, name: str, stream_id: str) -> None:
+        """Takes the table of this stream out of the catalog. One that is not there, or not this stream's, is
+        left."""
+        ...

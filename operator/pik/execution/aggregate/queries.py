@@ -27,6 +27,7 @@ from pik.domain.errors import (
     Unavailable,
     UnreadableValue,
 )
+from pik.domain.layout import Layout
 from pik.execution.aggregate.records import AsOf
 from pik.execution.documents import document
 from pik.execution.stream import Stream
@@ -152,10 +153,15 @@ class Queries:
             await self._service.stop(query_id)
 
 
+def queries_prefix(layout: Layout) -> str:
+    """Of all records of queries."""
+    return f"{layout.aggregates}queries/"
+
+
 def folder_of(stream: Stream, definition_hash: str, known: AsOf) -> str:
     """Where the queries are recorded by which this is answered."""
     asked = orjson.dumps([definition_hash, msgspec.to_builtins(known)], option=orjson.OPT_SORT_KEYS)
-    return f"{stream.layout.aggregates}queries/{sha256(asked).hexdigest()}/"
+    return f"{queries_prefix(stream.layout)}{sha256(asked).hexdigest()}/"
 
 
 async def first_round(stream: Stream, folder: str) -> int:

@@ -129,6 +129,7 @@ def keep_table(place: Place, realm: Realm, work_groups: Sequence[str]) -> list[S
             (
                 *("glue:GetDatabase", "glue:CreateDatabase"),
                 *("glue:GetTable", "glue:CreateTable", "glue:UpdateTable"),
+                *(("glue:DeleteTable",) if place.deletes else ()),
             ),
             _catalog(place, realm),
         )
