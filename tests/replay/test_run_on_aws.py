@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
+from pik.api.replay_job import TimeField
+from pik.api.targets import S3Format
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.dynamo_index import DynamoIndex
 from pik.aws.dynamo_table import DynamoTable
@@ -22,14 +25,20 @@ from pik.execution.capture.capture import Capture
 from pik.execution.capture.settings import CaptureSettings
 from pik.execution.parquet import ParquetCodec
 from pik.execution.reindex import reindex
+from pik.execution.replay.comparing import compare_target
 from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.ledger import read_ledger, reconcile_run
+from pik.execution.replay.occupancy import occupy
 from pik.execution.replay.run import run_replay
+from pik.execution.replay.runs import run_keys
 from pik.execution.replay.settings import ShardSettings
 from pik.execution.segment_cache import SegmentCache
 from pik.execution.stream import Deduplication, Stream
+from pik.planning.replay.occupancy import Occupant
 from pik.planning.replay.records import EndState, Repeats
-from pik.ports.sinks import Batch, Delivery, SinkTraits
+from pik.ports.sinks import Batch, Delivery, Sink, SinkTraits
+from pik.sinks.s3 import S3Sink
+from pik.sinks.s3_reading import S3ReadBack
 from reading.streams import after, arrival
 from replay.slices import begin, spec, tools
 
@@ -45,7 +54,7 @@ class Killed(BaseException):
 class Mortal:
     """A sink whose worker dies after so many calls, when the last one was taken."""
 
-    def __init__(self, inner: SQSSink, calls: int) -> None:
+    def __init__(self, inner: Sink, calls: int) -> None:
         self._inner = inner
         self._left = calls
 
@@ -153,3 +162,38 @@ async def test_one_entity_of_the_index_is_replayed(stream: Stream, tmp_path: Pat
     selector = DuckDBSelector(stream, str, tail=0.0)
     plan = await begin(stream, selector, spec(select={"entities": ["e3", "e5"]}))
     assert plan.measure.matched == 22
+
+
+async def test_a_killed_run_is_whole_in_s3_and_what_is_lost_there_is_seen(
+    stream: Stream, clients: AwsClients, pool: ThreadOffload, unique: str
+) -> None:
+    s3 = clients.client("s3")
+    there = S3ObjectStore(s3, unique, pool, stream.clock)
+    selector = DuckDBSelector(stream, str)
+    target = {"type": "S3", "s3": {"bucket": unique, "prefix": "out", "format": "NDJSON"}}
+    hiding = [{"path": "n", "action": "Hash"}]
+    plan = await begin(stream, selector, spec(target=target, shards=2, transform=hiding))
+    sink = S3Sink(there, "out", S3Format.NDJSON, pool)
+    doomed = tools(stream, selector, Mortal(sink, 2), holder="first", settings=SETTINGS)
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        await run_replay(stream, plan.run_id, doomed, 2)
+    end = await run_replay(stream, plan.run_id, tools(stream, selector, sink, settings=SETTINGS), 2)
+    assert end is not None
+    back = S3ReadBack(there, "out", S3Format.NDJSON, pool)
+    found = await compare_target(stream, plan.run_id, selector, back)
+    assert (found.expected, found.found, found.matches) == (120, 120, True)
+    s3.delete_object(Bucket=unique, Key=run_keys(stream, plan.run_id).comparison)
+    lost = s3.list_objects_v2(Bucket=unique, Prefix="out/")["Contents"][0]["Key"]
+    lines = s3.get_object(Bucket=unique, Key=lost)["Body"].read().count(b"\n")
+    s3.delete_object(Bucket=unique, Key=lost)
+    found = await compare_target(stream, plan.run_id, selector, back)
+    assert (found.missing, found.extra, found.matches) == (lines, 0, False)
+
+
+async def test_of_runs_that_ask_for_one_target_at_once_one_gets_it(stream: Stream) -> None:
+    runs = [
+        Occupant(f"{n:064x}", "tests", f"j{n}", "1", TimeField.EVENT_TIME, "a", "b", "now") for n in range(8)
+    ]
+    found = await asyncio.gather(*(occupy(stream, "SQS there", run, lambda *_: True) for run in runs))
+    assert found.count(None) == 1
+    assert {one.run_id for one in found if one is not None} == {runs[found.index(None)].run_id}
