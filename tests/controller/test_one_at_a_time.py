@@ -170,8 +170,13 @@ def run(number: int) -> Occupant:
     return Occupant(f"{number:064x}", "tests", f"job{number}", "1", TimeField.EVENT_TIME, "a", "b", "now")
 
 
-async def test_of_many_that_ask_at_once_one_is_first_whatever_answers_are_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [False, True], ids=["nobody", "one that is gone"])
+async def test_of_many_that_ask_at_once_one_is_first_whatever_answers_are_lost(
+    tmp_path: Path, before: bool
+) -> None:
     made = await world(tmp_path)
+    if before:
+        assert await occupy(made.stream, "HTTP there", run(99), lambda *_: True) is None
     lost: Iterator[bool] = iter([True, False, True] + [False] * 1_000)
 
     async def after(call: str) -> None:
@@ -181,7 +186,7 @@ async def test_of_many_that_ask_at_once_one_is_first_whatever_answers_are_lost(t
 
     async def ask(number: int) -> Occupant | None:
         stream = replace(made.stream, objects=MemoryObjectStore(made.bucket, made.clock, after=after))
-        return await occupy(stream, "HTTP there", run(number), lambda *_: True)
+        return await occupy(stream, "HTTP there", run(number), lambda one, _: one.name != "job99")
 
     found = await asyncio.gather(*map(ask, range(8)))
     assert found.count(None) == 1
