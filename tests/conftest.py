@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -76,9 +77,14 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
         return
     python = embedded.install(embedded.cache_directory(os.environ))
-    running = embedded.start(python, log=tmp_path_factory.mktemp("emulator") / "log")
+    folder = tmp_path_factory.mktemp("emulator")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TMPDIR", str(folder))  # it leaves there what it has unpacked for each function
+        running = embedded.start(python, log=folder / "log")
     yield running.endpoint
     embedded.stop(running)
+    for left in folder.glob("ministack-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @pytest.fixture
