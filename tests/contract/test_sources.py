@@ -94,7 +94,7 @@ def sources(request: pytest.FixtureRequest, unique: str) -> Sources:
 
 
 async def test_a_queue_with_its_dead_letters_is_made_and_set_right(sources: Sources) -> None:
-    dead = Queue(f"{sources.name}-dlq", 30, TAGS)
+    dead = Queue(f"{sources.name}_dlq", 30, TAGS)
     assert await sources.provisioner.queue(dead.name) is None
     assert await sources.queue(dead) == ["queue"]
     wanted = Queue(sources.name, 360, TAGS, await sources.arn(dead.name), 5)
@@ -150,7 +150,7 @@ async def test_a_mapping_of_a_queue_is_made_changed_and_deleted(sources: Sources
 async def test_a_kinesis_stream_and_its_mapping(sources: Sources) -> None:
     name = sources.name
     assert await sources.provisioner.stream(name) is None
-    assert await sources.settle(stream_differences(name, TAGS, None)) == ["stream", "tags"]
+    assert await sources.settle(stream_differences(name, TAGS, None)) == ["stream", "tags", "retentionPeriod"]
     there = await sources.provisioner.stream(name)
     assert there is not None
     assert stream_differences(name, TAGS, there) == []

@@ -46,6 +46,10 @@ async def in_trouble(cluster: Cluster) -> None:
     """Every reason that functions and sources can have."""
     cluster.account.bucket("archive").exists = True
     archive = cluster.cloud.objects("archive", None)
+    cluster.cloud.lambdas.ailing = lambda _: "ImportError"
+    cluster.apply(stream(QUEUE))
+    await cluster.settle()
+    cluster.cloud.lambdas.ailing = lambda _: None
     await _heals(cluster)
     for call in ("functions.function", "sources.queue"):
         for error in (Unavailable("away"), Denied("no"), Fenced("odd")):
@@ -113,4 +117,4 @@ async def _drifting(cluster: Cluster) -> None:
 
 
 class _WithoutSources(NoRoles):
-    def check_function_role(self, role: str, namespace: str) -> None: ...
+    def check_function_role(self, *_: object, **__: object) -> None: ...

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from controller.clusters import Cluster
 from controller.feeding import BUS, KINESIS, OBJECTS, PROCESSING, QUEUE, ROLE, stream
 from controller.manifests import STREAM, events
 from pik.controller.objects import ObjectKey
-from pik.controller.roles import NoRoles
-from pik.domain.errors import Denied, Unavailable
+from pik.controller.roles import LocalRights, NoRoles
+from pik.controller.stream_storage import TAKE_OVER_FROM
+from pik.domain.errors import Denied, SourceNotAllowed, Unavailable
 from pik.planning.functions import ObservedFunction
 from pik.planning.sources import ObservedQueue
 
@@ -108,7 +111,7 @@ async def test_what_somebody_else_changes_is_drift(cluster: Cluster, policy: str
     (name,) = functions
     tampered = msgspec.structs.replace(functions[name], concurrency=1)
     functions[name] = tampered
-    (queue,) = [each for each in queues if not each.endswith("-dlq")]
+    (queue,) = [each for each in queues if not each.endswith("_dlq")]
     queues[queue] = msgspec.structs.replace(queues[queue], visibility_seconds=1)
     await cluster.advance(120)
     drift = {(each.field, each.action) for each in cluster.status(key).drift}
@@ -128,7 +131,7 @@ async def test_sources_are_made_and_read_by_the_live_version(cluster: Cluster) -
     by_name = {each.name: each for each in cluster.status(key).sources}
     assert list(by_name) == ["bus", "clicks", "orders"]
     assert by_name["orders"].address == queue_of(cluster, "-orders").url
-    assert by_name["orders"].deadLetters == queue_of(cluster, "-orders-dlq").url
+    assert by_name["orders"].deadLetters == queue_of(cluster, "-orders_dlq").url
     assert by_name["bus"].address == "eventbridge://default"
     assert {each.state for each in by_name.values()} == {"Reading"}
     function = the_function(cluster)
@@ -140,7 +143,7 @@ async def test_sources_are_made_and_read_by_the_live_version(cluster: Cluster) -
         queue_of(cluster, "-bus").arn,
     }
     assert (queue.visibility_seconds, queue.max_receive_count) == (360, 5)
-    assert queue.dead_letters == queue_of(cluster, "-orders-dlq").arn
+    assert queue.dead_letters == queue_of(cluster, "-orders_dlq").arn
     ((_, rule),) = cluster.cloud.pipes.rules.items()
     assert rule.targets == (queue_of(cluster, "-bus").arn,)
     assert queue_of(cluster, "-bus").rules == (rule.arn,)
@@ -220,7 +223,7 @@ async def test_deletion_takes_what_feeds_it(cluster: Cluster, policy: str) -> No
     assert (bucket in cluster.account.bucket_settings) is (policy == "Retain")
     if policy == "Retain":
         assert (len(pipes.queues), len(pipes.streams)) == (4, 1)
-        assert "deletionPolicy is Retain" in told(cluster, "SourceLeft")[0]
+        assert "these stay, with what they hold" in told(cluster, "SourceLeft")[0]
     else:
         assert (pipes.queues, pipes.streams) == ({}, {})
 
@@ -249,7 +252,7 @@ async def test_without_packages_or_rights_it_says_so(cluster: Cluster) -> None:
 
 async def test_a_bus_has_to_be_allowed(cluster: Cluster) -> None:
     class Some(NoRoles):
-        def check_function_role(self, role: str, namespace: str) -> None: ...
+        def check_function_role(self, *_: object, **__: object) -> None: ...
 
     cluster.roles = Some()
     cluster.start()
@@ -338,7 +341,7 @@ async def test_processing_has_a_queue_of_its_own_that_the_replay_function_sends_
     key = await ready(cluster, text)
     by_name = {each.name: each for each in cluster.status(key).functions}
     assert list(by_name) == ["ingest", "processor", "replay"]
-    queue, dead = queue_of(cluster, "-replay_queue"), queue_of(cluster, "-replay_queue-dlq")
+    queue, dead = queue_of(cluster, "-replay_queue"), queue_of(cluster, "-replay_queue_dlq")
     assert (queue.visibility_seconds, queue.max_receive_count, queue.dead_letters) == (360, 3, dead.arn)
     assert by_name["processor"].queueURL == by_name["replay"].queueURL == queue.url
     assert by_name["processor"].deadLetterURL == dead.url
@@ -363,4 +366,134 @@ async def test_an_expression_that_is_none_is_the_specs_fault_and_stops_no_other_
     key = await applied(cluster, stream(QUEUE, processing=wrong))
     assert cluster.condition(key, "FunctionsReady") == ("False", "InvalidSpec")
     assert cluster.condition(key, "SourcesReady") == ("True", "Provisioned")
+    assert {each.name: each.version for each in cluster.status(key).functions} == {
+        "ingest": "1",
+        "processor": None,
+    }
+
+
+async def test_a_resumed_stream_gets_what_was_new_meanwhile(cluster: Cluster) -> None:
+    """A function that is stopped cannot be asked whether it is well."""
+    key = await ready(cluster, stream(QUEUE))
+    await applied(cluster, stream(QUEUE, suspend=True))
+    cluster.packages.release = "2"
+    await ready(cluster, stream(QUEUE))
+    assert cluster.status(key).functions[0].version == "2"
+
+
+async def test_a_source_that_cannot_be_looked_at_is_read_on_as_it_was(cluster: Cluster) -> None:
+    key = await ready(cluster, stream(QUEUE, BUS, driftPolicy="Report"))
+    before = the_function(cluster).live
+    cluster.cloud.fault = lambda at: Unavailable("away") if at == "sources.queue" else None
+    await cluster.advance(120)
+    assert cluster.condition(key, "SourcesReady") == ("False", "AWSUnavailable")
+    assert the_function(cluster).live == before
+    assert len(mappings(cluster)) == 2
+    cluster.cloud.fault = lambda _: None
+    await cluster.advance(900)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert the_function(cluster).live == before
+    assert cluster.status(key).drift == ()
+
+
+async def test_a_withdrawn_bus_stops_and_comes_back(cluster: Cluster) -> None:
+    class Fewer(LocalRights):
+        def check_source(self, address: str, namespace: str) -> None:
+            raise SourceNotAllowed(address)
+
+    key = await ready(cluster, stream(QUEUE, BUS, driftPolicy="Report"))
+    cluster.roles = Fewer()
+    cluster.start()
+    await cluster.settle()
+    assert cluster.condition(key, "SourcesReady") == ("False", "SourceNotAllowed")
+    enabled = {name.rsplit("-", 1)[1]: mapping.enabled for name, mapping in mappings(cluster).items()}
+    assert enabled == {"orders": True, "bus": False}
+    assert [rule.enabled for rule in cluster.cloud.pipes.rules.values()] == [False]
+    cluster.roles = LocalRights()
+    cluster.start()
+    await cluster.settle()
+    await cluster.advance(900)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert all(mapping.enabled for mapping in mappings(cluster).values())
+    assert [rule.enabled for rule in cluster.cloud.pipes.rules.values()] == [True]
+
+
+async def test_a_withdrawn_role_stops_the_function(cluster: Cluster) -> None:
+    key = await ready(cluster, stream(QUEUE, driftPolicy="Report"))
+    cluster.roles = NoRoles()
+    cluster.start()
+    await cluster.settle()
+    assert cluster.condition(key, "FunctionsReady") == ("False", "RoleNotAllowed")
+    assert the_function(cluster).concurrency == 0
+    assert [each.enabled for each in mappings(cluster).values()] == [False]
+    cluster.roles = LocalRights()
+    cluster.start()
+    await cluster.settle()
+    await cluster.advance(900)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert the_function(cluster).concurrency is None
+    assert [each.enabled for each in mappings(cluster).values()] == [True]
+
+
+async def test_a_version_that_is_not_well_stops_no_source(cluster: Cluster) -> None:
+    key = await ready(cluster, stream(QUEUE))
+    cluster.packages.release = "2"
+    cluster.cloud.lambdas.ailing = lambda _: "ImportError"
+    await applied(cluster, stream(QUEUE, KINESIS))
+    assert cluster.condition(key, "FunctionsReady") == ("False", "FunctionUnhealthy")
+    assert cluster.condition(key, "SourcesReady") == ("True", "Provisioned")
+    assert {each.name: each.state for each in cluster.status(key).sources} == {
+        "orders": "Reading",
+        "clicks": "Reading",
+    }
+
+
+async def test_what_could_not_be_taken_away_is_remembered(cluster: Cluster) -> None:
+    key = await ready(cluster, stream(QUEUE))
+    cluster.cloud.fault = lambda at: Unavailable("away") if at == "sources.mappings" else None
+    await applied(cluster, stream(function=None))
+    assert cluster.condition(key, "Ready") == ("False", "AWSUnavailable")
     assert [each.name for each in cluster.status(key).functions] == ["ingest"]
+    assert [each.name for each in cluster.status(key).sources] == ["orders"]
+    cluster.cloud.fault = lambda _: None
+    await cluster.advance(900)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert (cluster.cloud.lambdas.functions, mappings(cluster)) == ({}, {})
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_the_old_owner_takes_nothing_from_the_new_one(cluster: Cluster, policy: str) -> None:
+    bucket = {"prefix": "some", "deletionPolicy": policy, "bucket": {"name": "theirs"}}
+    key = await ready(cluster, stream(QUEUE, BUS, storage=bucket))
+    new = Cluster(cluster.cache, name="there", account=cluster.account)
+    new.cloud = cluster.cloud
+    new.start()
+    text = yaml.safe_load(stream(QUEUE, BUS, storage=bucket))
+    text["metadata"]["annotations"] = {TAKE_OVER_FROM: f"{cluster.name}/default/things"}
+    taken = new.apply(yaml.safe_dump(text))
+    await new.settle()
+    assert new.condition(taken, "Ready") == ("True", "Provisioned"), new.status(taken)
+    await cluster.advance(120)
+    cluster.delete(key)
+    await cluster.advance(30)
+    assert new.status(taken).functions[0].function in cluster.cloud.lambdas.functions
+    assert len(mappings(cluster)) == 2
+    assert len(cluster.cloud.pipes.rules) == 1
+    assert len(cluster.cloud.pipes.queues) == 4
+    await new.stop()
+
+
+async def test_an_object_that_was_read_in_the_wrong_form_is_read_again_in_the_right_one(
+    cluster: Cluster,
+) -> None:
+    archive = cluster.cloud.objects("archive", None)
+    cluster.account.bucket("archive").exists = True
+    line = {"source": "s", "event_type": "t", "entity_id": "e", "event_time": "2025-01-01T00:00:00Z"}
+    body = json.dumps({**line, "payload": 1}).encode()
+    await archive.create("2025/a", gzip.compress(body))
+    key = await applied(cluster, stream(OBJECTS, function=None))
+    assert cluster.condition(key, "SourcesReady") == ("False", "SourceUnreadable")
+    assert "none of its" in cluster.status(key).sources[0].message
+    zipped = {**OBJECTS, "s3": {**OBJECTS["s3"], "compression": "Gzip"}}
+    await ready(cluster, stream(zipped, function=None))
+    assert cluster.status(key).sources[0].progress.events == 1

@@ -110,7 +110,7 @@ ASKED: dict[str, Ask] = {
         f"kinesis:{name}": _on_stream
         for name in (
             *("CreateStream", "DescribeStreamSummary", "ListTagsForStream", "AddTagsToStream"),
-            "DeleteStream",
+            *("DeleteStream", "IncreaseStreamRetentionPeriod"),
         )
     },
     **{

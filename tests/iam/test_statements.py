@@ -133,7 +133,7 @@ def test_what_feeds_a_stream_is_named_as_it_will_be(stream_id: str | None, named
     )
     feed = place_of(resource, None).feed
     assert [one.name for one in feed.functions] == [f"pik-shop-orders-{named}-ingest"]
-    assert feed.queues == (f"pik-shop-orders-{named}-own", f"pik-shop-orders-{named}-own-dlq")
+    assert feed.queues == (f"pik-shop-orders-{named}-own", f"pik-shop-orders-{named}-own_dlq")
     assert feed.objects == (("old", "2025/"),)
     found = policy(Role.OPERATOR, [place_of(resource, None)], [], Realm()).statements
     passed = [one.resources for one in found if "iam:PassRole" in one.actions]

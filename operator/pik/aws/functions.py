@@ -16,8 +16,6 @@ from pik.aws.errors import call, is_code
 from pik.domain.errors import FunctionUnhealthy, PikError, Unavailable, Unusable
 from pik.planning.functions import (
     ALIAS,
-    HANDLER,
-    RUNTIME,
     CreateFunction,
     FunctionAction,
     Live,
@@ -145,11 +143,13 @@ class AwsFunctions:
             raise Unavailable(f"the function {action.function} is being made") from error
         await self._until_settled(action.function, action.code.sha256)
 
-    async def _until_settled(self, name: str, sha256: str | None = None) -> None:
+    async def _until_settled(self, name: str, sha256: str | None = None, version: str = "$LATEST") -> None:
         """`sha256`: that its code has to have: not every maker of Lambda refuses a package that it could not
         read."""
         for seconds in _WAITS:
-            there = await self._call(self._client.get_function_configuration, FunctionName=name)
+            there = await self._call(
+                self._client.get_function_configuration, FunctionName=name, Qualifier=version
+            )
             if _is_settled(there):
                 if there.get("LastUpdateStatus") == "Failed":
                     raise Unusable(f"AWS could not change {name}: {there.get('LastUpdateStatusReason', '')}")
@@ -163,10 +163,12 @@ class AwsFunctions:
         encoded = b64encode(bytes.fromhex(sha256)).decode()
         made = await self._call(self._client.publish_version, FunctionName=name, CodeSha256=encoded)
         number = made["Version"]
+        await self._until_settled(name, version=number)
         await self._check(name, number)
         before = await self._found(self._client.get_alias, FunctionName=name, Name=ALIAS)
         write = self._client.create_alias if before is None else self._client.update_alias
-        await self._call(write, FunctionName=name, Name=ALIAS, FunctionVersion=number)
+        whole: dict[str, Any] = {} if before is None else {"RoutingConfig": {"AdditionalVersionWeights": {}}}
+        await self._call(write, FunctionName=name, Name=ALIAS, FunctionVersion=number, **whole)
         await self._forget(name, {number, "" if before is None else before["FunctionVersion"]})
 
     async def _check(self, name: str, number: str) -> None:
@@ -174,7 +176,7 @@ class AwsFunctions:
             answer = self._client.invoke(FunctionName=name, Qualifier=number, Payload=_CHECK)
             return answer.get("FunctionError"), answer["Payload"].read()
 
-        failed, said = await call(self._io, ask)
+        failed, said = await self._call(ask)
         if failed is not None:
             raise FunctionUnhealthy(
                 f"version {number} of {name} is not well, and gets no events: {_why(said)}"
@@ -261,8 +263,8 @@ class AwsFunctions:
 
 def _configuration(settings: Settings) -> dict[str, Any]:
     return {
-        "Runtime": RUNTIME,
-        "Handler": HANDLER,
+        "Runtime": settings.runtime,
+        "Handler": settings.handler,
         "Role": settings.role,
         "MemorySize": settings.memory_mib,
         "Timeout": settings.timeout_seconds,
@@ -277,6 +279,8 @@ def _version(there: dict[str, Any]) -> Version:
         memory_mib=there["MemorySize"],
         timeout_seconds=there["Timeout"],
         environment=there.get("Environment", {}).get("Variables", {}),
+        runtime=there["Runtime"],
+        handler=there["Handler"],
     )
     return Version(_hex(there["CodeSha256"]), settings)
 

@@ -11,11 +11,11 @@ from pik.aws.errors import call, is_code
 from pik.domain.errors import PikError, Unavailable
 from pik.planning.functions import ALIAS
 from pik.planning.sources import (
-    RETENTION,
     CreateMapping,
     CreateQueue,
     CreateStream,
     DeleteMapping,
+    KeepLonger,
     Mapping,
     ObservedMapping,
     ObservedQueue,
@@ -27,6 +27,7 @@ from pik.planning.sources import (
     Rule,
     SetQueue,
     SourceAction,
+    StopRule,
     TagStream,
     UpdateMapping,
 )
@@ -84,7 +85,11 @@ class AwsSources:
         if there["StreamStatus"] not in ("ACTIVE", "UPDATING"):
             raise Unavailable(f"the Kinesis stream {name} is {there['StreamStatus'].lower()}")
         tags = await call(self._io, self._kinesis.list_tags_for_stream, StreamName=name)
-        return ObservedStream(there["StreamARN"], {tag["Key"]: tag["Value"] for tag in tags["Tags"]})
+        return ObservedStream(
+            there["StreamARN"],
+            {tag["Key"]: tag["Value"] for tag in tags["Tags"]},
+            there["RetentionPeriodHours"],
+        )
 
     async def rule(self, name: str, bus: str) -> ObservedRule | None:
         found = await self._found(self._events.describe_rule, Name=name, EventBusName=bus)
@@ -104,7 +109,9 @@ class AwsSources:
         observed: list[ObservedMapping] = []
         request: dict[str, Any] = {"FunctionName": f"{function}:{ALIAS}"}
         while True:
-            page = await call(self._io, self._functions.list_event_source_mappings, **request)
+            page = await self._found(self._functions.list_event_source_mappings, **request)
+            if page is None:  # there is no such function any more
+                return observed
             for there in page["EventSourceMappings"]:
                 if there["State"] in _MOVING:
                     raise Unavailable(f"the mapping of {there['EventSourceArn']} is {there['State'].lower()}")
@@ -149,6 +156,15 @@ class AwsSources:
                 await self._put_rule(action.rule)
             case CreateStream():
                 await self._create_stream(action)
+            case KeepLonger():
+                await call(
+                    self._io,
+                    self._kinesis.increase_stream_retention_period,
+                    StreamName=action.name,
+                    RetentionPeriodHours=action.hours,
+                )
+            case StopRule():
+                await self._stop_rule(action)
             case TagStream():
                 tag = self._kinesis.add_tags_to_stream
                 await call(self._io, tag, StreamName=action.name, Tags=action.tags)
@@ -214,6 +230,12 @@ class AwsSources:
             await call(self._io, self._events.remove_targets, **of_it, Ids=others)
         await call(self._io, self._events.put_targets, **of_it, Targets=[{"Id": _TARGET, "Arn": rule.queue}])
 
+    async def _stop_rule(self, action: StopRule) -> None:
+        there = await self.rule(action.name, action.bus)
+        if there is not None and there.enabled:
+            put, of_it = self._events.put_rule, {"Name": action.name, "EventBusName": action.bus}
+            await call(self._io, put, **of_it, EventPattern=there.pattern, State="DISABLED")
+
     async def _create_stream(self, action: CreateStream) -> None:
         try:
             await call(
@@ -221,6 +243,7 @@ class AwsSources:
                 self._kinesis.create_stream,
                 StreamName=action.name,
                 StreamModeDetails={"StreamMode": "ON_DEMAND"},
+                Tags=action.tags,
             )
         except PikError as error:
             if not is_code(error, "ResourceInUseException"):
@@ -239,7 +262,7 @@ class AwsSources:
 def _attributes(queue: Queue) -> dict[str, str]:
     attributes = {
         "VisibilityTimeout": str(queue.visibility_seconds),
-        "MessageRetentionPeriod": str(RETENTION),
+        "MessageRetentionPeriod": str(queue.retention_seconds),
     }
     if queue.dead_letters is not None:
         redrive = {"deadLetterTargetArn": queue.dead_letters, "maxReceiveCount": queue.max_receive_count}
@@ -261,12 +284,16 @@ def _policy(queue: str, rule: str) -> str:
 
 
 def _rules(policy: str | None) -> tuple[str, ...]:
-    statements = msgspec.json.decode(policy).get("Statement", []) if policy else []
-    return tuple(
-        statement["Condition"]["ArnEquals"]["aws:SourceArn"]
-        for statement in statements
-        if statement.get("Sid") == _STATEMENT
-    )
+    """Of our own statement; whatever else somebody's policy says, in whatever of IAM's forms."""
+    document = msgspec.json.decode(policy) if policy else {}
+    statements = document.get("Statement", [])
+    ours = [
+        each
+        for each in (statements if isinstance(statements, list) else [statements])
+        if each.get("Sid") == _STATEMENT
+    ]
+    found = (each.get("Condition", {}).get("ArnEquals", {}).get("aws:SourceArn", "") for each in ours)
+    return tuple(str(each) for each in found)
 
 
 def _settings(mapping: Mapping) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
 
 from pik.api.capture_stream import CaptureStream, SourceProgress, SourceState, SourceStatus
 from pik.api.sources import Compression, S3Source, SourceType
@@ -12,7 +15,7 @@ from pik.controller.intake_rules import intake_rules
 from pik.controller.objects import key_of
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
-from pik.domain.errors import PikError
+from pik.domain.errors import PikError, SourceNotAllowed
 from pik.domain.instants import Instant
 from pik.execution.importing.files import DEFAULT_NULLS, FileFormat
 from pik.execution.importing.progress import Objects, Progress
@@ -48,12 +51,14 @@ def _one(
         world.roles.check_source(address, key.namespace)
         if look or world.background.is_known(key, work):
             finished = world.background.poll(
-                key, work, repr(of_it), _work(resource, world, opened, name, of_it)
+                key, work, _reading(resource, of_it), _work(resource, world, opened, name, of_it)
             )
             if finished is not None:
                 opened.backfills[name] = finished.value
                 opened.backfill_faults.pop(name, None)
     except PikError as fault:
+        if isinstance(fault, SourceNotAllowed):
+            world.background.cancel(key, work)
         opened.backfill_faults[name] = fault
     error = opened.backfill_faults.get(name)  # it stays until all is read
     at_work = world.background.is_running(key, work)
@@ -76,7 +81,8 @@ def _work(
     spec = resource.spec
     nulls = DEFAULT_NULLS | ({of_it.null} if of_it.null else frozenset())
     compressed = of_it.compression is Compression.GZIP
-    wanted = Objects(name, of_it.prefix, FileFormat(of_it.format), compressed, nulls)
+    reading = _reading(resource, of_it)
+    wanted = Objects(name, reading, of_it.prefix, FileFormat(of_it.format), compressed, nulls)
 
     def tell(progress: Progress) -> None:
         opened.backfills[name] = progress
@@ -84,9 +90,18 @@ def _work(
     async def work() -> Progress:
         objects = world.cloud.of(resource).objects(of_it.bucket, spec.storage)
         rules, claims = intake_rules(spec), world.workshop.claims
-        return await backfill(opened.stream, opened.capture, claims, rules, objects, wanted, tell)
+        return await backfill(
+            opened.stream, opened.capture, claims, rules, objects, wanted, tell, world.reading
+        )
 
     return work
+
+
+def _reading(resource: CaptureStream, of_it: S3Source) -> str:
+    """How its objects become events, in few characters."""
+    rules = intake_rules(resource.spec)
+    how = msgspec.json.encode([of_it.to_manifest(), rules.mapping, rules.max_event_bytes])
+    return sha256(how).hexdigest()[:16]
 
 
 def _progress(progress: Progress, now: Instant) -> SourceProgress:

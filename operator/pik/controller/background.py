@@ -84,6 +84,12 @@ class Background:
         if work is not None and work.task.done():
             del self._works[key, name]
 
+    def cancel(self, key: ObjectKey, name: str) -> None:
+        """Ends this work, and forgets it."""
+        work = self._works.pop((key, name), None)
+        if work is not None:
+            work.task.cancel()
+
     async def stop(self, key: ObjectKey) -> None:
         """Cancels the object's work and waits until it has ended."""
         await self._cancel([at for at in self._works if at[0] == key])

@@ -14,10 +14,11 @@ from pik.api.common import Toggle
 from pik.api.conditions import ConditionType, Reason, condition_of
 from pik.controller.backfills import AGAIN as BACKFILL_AGAIN
 from pik.controller.faults import outcome_of
+from pik.controller.feed_removal import halted, is_fed
 from pik.controller.naming import names_of
 from pik.controller.objects import key_of
 from pik.controller.outcome import Done, ObjectEvent, Outcome, Pass, Retry, Stalled, Waiting
-from pik.controller.stream_feed import Fed, fed, halted, is_fed, with_backfills
+from pik.controller.stream_feed import Fed, fed, with_backfills
 from pik.controller.stream_index import WORK, built
 from pik.controller.stream_storage import Bucket, Table, bucket_of, table_of
 from pik.controller.tending import counted, soonest, tended
@@ -164,8 +165,8 @@ async def _suspended(resource: CaptureStream, world: World, told: Told) -> Pass:
         opened = await world.workshop.open(resource, place, takes_events=False)
         opened.whole = True  # as far as anybody knows: nothing is looked at
     told = told.condition(_T.GATEWAY_READY, False, Reason.SUSPENDED)
-    done = await halted(resource, world, told)
-    return Pass(done.told.status, done.outcome or Waiting(Reason.SUSPENDED), done.events)
+    told, wrong = await halted(resource, world, told)
+    return Pass(told.status, wrong or Waiting(Reason.SUSPENDED))
 
 
 async def _with_gateway(resource: CaptureStream, world: World, told: Told, *, takes: bool) -> Told:

@@ -6,6 +6,7 @@ in half the time. A test holds that nothing else of an operator loads them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from pik.api.aggregate_version import Engine, KnownBy
@@ -126,11 +127,12 @@ async def backfill(
     source: ObjectStore,
     wanted: Objects,
     tell: Callable[[Progress], None],
+    turn: AbstractAsyncContextManager[object],
 ) -> Progress:
     """`execution.importing.backfill.backfill`."""
     from pik.execution.importing.backfill import backfill as read_all
 
-    return await read_all(stream, capture, claims, rules, source, wanted, tell)
+    return await read_all(stream, capture, claims, rules, source, wanted, tell, turn)
 
 
 async def compare(stream: Stream, before: Answer, after: Answer, memory: str | None) -> DifferenceRecord:

@@ -18,8 +18,9 @@ class Roles(Protocol):
         own rights, whatever the role. Raises `RoleNotAllowed`."""
         ...
 
-    def check_function_role(self, role: str, namespace: str) -> None:
-        """Whether a function of a stream of the namespace may work with it. Raises `RoleNotAllowed`."""
+    def check_function_role(self, role: str, namespace: str, reserved: int | None, *, open_url: bool) -> None:
+        """Whether a function of a stream of the namespace may work with it, reserve so much of the account's
+        concurrency, and have a URL for everybody. Raises `RoleNotAllowed`."""
         ...
 
     def check_source(self, address: str, namespace: str) -> None:
@@ -33,7 +34,7 @@ class NoRoles:
     def find(self, role: str, namespace: str) -> RoleGrant:  # noqa: ARG002
         raise RoleNotAllowed(f"no role is assumed here, and so not {role}: there is no map of roles")
 
-    def check_function_role(self, role: str, namespace: str) -> None:  # noqa: ARG002
+    def check_function_role(self, role: str, namespace: str, reserved: int | None, *, open_url: bool) -> None:  # noqa: ARG002
         raise RoleNotAllowed(f"no function gets a role here, and so not {role}: there is no map of roles")
 
     def check_source(self, address: str, namespace: str) -> None:  # noqa: ARG002
@@ -43,7 +44,9 @@ class NoRoles:
 class LocalRights(NoRoles):
     """Of local mode: no role is assumed, and whoever runs it gives functions and sources what he can."""
 
-    def check_function_role(self, role: str, namespace: str) -> None: ...
+    def check_function_role(
+        self, role: str, namespace: str, reserved: int | None, *, open_url: bool
+    ) -> None: ...
 
     def check_source(self, address: str, namespace: str) -> None: ...
 
@@ -69,9 +72,9 @@ class RoleFile:
         self._refresh()
         return self._roles.find(role, namespace)
 
-    def check_function_role(self, role: str, namespace: str) -> None:
+    def check_function_role(self, role: str, namespace: str, reserved: int | None, *, open_url: bool) -> None:
         self._refresh()
-        self._roles.check_function_role(role, namespace)
+        self._roles.check_function_role(role, namespace, reserved, open_url=open_url)
 
     def check_source(self, address: str, namespace: str) -> None:
         self._refresh()

@@ -5,35 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pik.api.capture_stream import CaptureStream, SourceState, SourceStatus
+from pik.api.capture_stream import CaptureStream, FunctionStatus, SourceStatus
 from pik.api.conditions import ConditionType, Reason, is_true
 from pik.api.sources import SourceType
 from pik.controller.backfills import backfilled
 from pik.controller.engines import function_environment
 from pik.controller.faults import outcome_of
-from pik.controller.outcome import EventType, ObjectEvent, Outcome, Retry, Stalled, Waiting
-from pik.controller.stream_functions import (
-    Deployed,
-    declared,
-    deployed,
-    remove_functions,
-    status_of,
-    stop_functions,
-)
-from pik.controller.stream_sources import (
-    Prepared,
-    mapped,
-    pause_sources,
-    prepared,
-    remove_mappings,
-    remove_replay_queue,
-    remove_sources,
-    replay_queue,
-)
+from pik.controller.feed_removal import Cleared, cleared, stop
+from pik.controller.outcome import ObjectEvent, Outcome, Retry, Stalled, Waiting
+from pik.controller.stream_functions import Deployed, declared, deployed, is_of_stream, name_of, status_of
+from pik.controller.stream_sources import Prepared, mapped, prepared, replay_queue
 from pik.controller.told import Told, drift_events, reported, stalled_by, with_drift
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
-from pik.domain.errors import NotReady, PikError
+from pik.domain.errors import NotReady, PikError, RoleNotAllowed
 from pik.planning.drift import Drifted
 from pik.planning.functions import FunctionKind
 
@@ -54,12 +39,18 @@ class Fed:
 
 @dataclass(slots=True)
 class _Found:
-    """What a pass finds: the functions, what they read, and what is wrong with functions."""
+    """What a pass finds: what is not wanted any more, the functions, what they read, and what is wrong with
+    functions."""
 
+    cleared: Cleared
     sources: list[Prepared]
     queue: Prepared | None
     functions: dict[FunctionKind, Deployed] = field(default_factory=dict)
-    wrong: list[Outcome] = field(default_factory=list)
+    wrong: list[PikError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.cleared.error is not None:
+            self.wrong.append(self.cleared.error)
 
     @property
     def drift(self) -> Drifted:
@@ -72,30 +63,32 @@ class _Found:
 async def fed(resource: CaptureStream, world: World, told: Told, opened: OpenStream) -> Fed:
     """Functions and sources looked at, and set right. Raises nothing of pik's."""
     before, stream_id = told.status, opened.place.stream_id
-    found = _Found(await prepared(resource, world, stream_id), await replay_queue(resource, world, stream_id))
-    events: tuple[ObjectEvent, ...] = ()
-    try:
-        events = await _without_the_undeclared(resource, world, stream_id)
-    except PikError as error:
-        found.wrong.append(outcome_of(error, CaptureStream.KIND))
+    found = _Found(
+        await cleared(resource, world, stream_id),
+        await prepared(resource, world, stream_id),
+        await replay_queue(resource, world, stream_id),
+    )
     for kind in declared(resource):
         try:
             await _rolled_out(resource, world, opened, kind, found)
         except PikError as error:
-            found.wrong.append(outcome_of(error, CaptureStream.KIND))
+            found.wrong.append(error)
+            if isinstance(error, RoleNotAllowed):
+                await _disallowed(resource, world, stream_id, kind, found)
     told = told.having(drift=with_drift(told.status, found.drift, told.now))
-    told = _with_functions(resource, told, found)
+    told = _with_functions(resource, world, told, stream_id, found)
     told, wrong = _with_sources(resource, told, found)
-    outcomes = [*found.wrong, *wrong]
+    outcomes = [*_outcomes(found.wrong), *wrong]
     if reported(found.drift):
         outcomes.append(stalled_by(reported(found.drift)))
-    return Fed(told, _worst(outcomes), (*events, *drift_events(before, told.status)))
+    return Fed(told, _worst(outcomes), (*found.cleared.events, *drift_events(before, told.status)))
 
 
 async def _rolled_out(
     resource: CaptureStream, world: World, opened: OpenStream, kind: FunctionKind, found: _Found
 ) -> None:
-    """The function, and what it reads mapped to it. Raises what keeps it from being as the spec wants it."""
+    """The function, and what it reads mapped to it. Raises what keeps it from being as the spec wants it; a
+    version that was live goes on, and so does what it reads."""
     queue = found.queue
     if kind is not FunctionKind.INGEST and queue is not None and queue.error is not None:
         raise queue.error
@@ -104,15 +97,28 @@ async def _rolled_out(
     )
     function = await deployed(resource, world, opened, kind, told)
     found.functions[kind] = function
-    if function.function.live is None:
-        return
     stream_id = opened.place.stream_id
-    if kind is FunctionKind.INGEST:
+    if function.function.live is not None and kind is FunctionKind.INGEST:
         found.sources = await mapped(resource, world, stream_id, function.function, found.sources)
-    if kind is FunctionKind.PROCESSOR and queue is not None:
-        (found.queue,) = await mapped(resource, world, stream_id, function.function, [queue])
-        if found.queue.error is not None:
-            raise found.queue.error
+    if function.function.live is not None and kind is FunctionKind.PROCESSOR and queue is not None:
+        (queue,) = await mapped(resource, world, stream_id, function.function, [queue])
+        found.queue = queue
+        if queue.error is not None:
+            raise queue.error
+    if function.error is not None:
+        raise function.error
+
+
+async def _disallowed(
+    resource: CaptureStream, world: World, stream_id: str, kind: FunctionKind, found: _Found
+) -> None:
+    """A function whose role is not allowed any more works no more, until it is again."""
+    name = name_of(resource, world, stream_id, kind)
+    try:
+        if await is_of_stream(resource, world, stream_id, name):
+            await stop(resource, world, [name])
+    except PikError as error:
+        found.wrong.append(error)
 
 
 def with_backfills(
@@ -134,86 +140,34 @@ def with_backfills(
     return Fed(told, done.outcome or worst, done.events, bool(at_work))
 
 
-async def halted(resource: CaptureStream, world: World, told: Told) -> Fed:
-    """While the stream is suspended: nothing is read, and nothing is taken by a function."""
-    if not (resource.status.functions or resource.status.sources):
-        return Fed(told, None)
-    try:
-        for function in resource.status.functions:
-            await pause_sources(resource, world, function.function)
-        await stop_functions(resource, world)
-    except PikError as error:
-        return Fed(told, outcome_of(error, CaptureStream.KIND))
-    paused = [each.model_copy(update={"state": SourceState.PAUSED}) for each in resource.status.sources]
-    told = told.having(sources=tuple(paused))
-    for part, there in ((_T.FUNCTIONS_READY, resource.status.functions), (_T.SOURCES_READY, paused)):
-        if there:
-            told = told.condition(part, False, Reason.SUSPENDED)
-    return Fed(told, None)
-
-
-async def removed(resource: CaptureStream, world: World, *, with_events: bool) -> list[str]:
-    """Takes away what feeds a stream that is to go. `with_events`: also what may hold events that the stream
-    has not taken. What is left of it. Raises what AWS says."""
-    stream_id = resource.status.streamID
-    if stream_id is None:
-        return []
-    for function in resource.status.functions:
-        await remove_mappings(resource, world, function.function)
-    left = await remove_sources(resource, world, stream_id, with_events=with_events)
-    if status_of(resource.status, FunctionKind.PROCESSOR) is not None:
-        left += await remove_replay_queue(resource, world, stream_id, with_events=with_events)
-    await remove_functions(resource, world, stream_id)
-    return left
-
-
-def is_fed(resource: CaptureStream) -> bool:
-    """Whether there is, or should be, a function or a source."""
-    return bool(
-        declared(resource)
-        or resource.spec.ingest.sources
-        or resource.status.functions
-        or resource.status.sources
-    )
-
-
-async def _without_the_undeclared(
-    resource: CaptureStream, world: World, stream_id: str
-) -> tuple[ObjectEvent, ...]:
-    """What the spec has no more of is taken away; what may hold events stays, and is told."""
-    kept = frozenset(kind.value for kind in declared(resource))
-    left = []
-    for function in resource.status.functions:
-        if function.name not in kept:
-            await remove_mappings(resource, world, function.function)
-            if function.name == FunctionKind.PROCESSOR:
-                left += await remove_replay_queue(resource, world, stream_id, with_events=False)
-    gone = await remove_functions(resource, world, stream_id, kept)
-    names = frozenset(source.name for source in resource.spec.ingest.sources or ())
-    left += await remove_sources(resource, world, stream_id, names, with_events=False)
-    events = [ObjectEvent(EventType.NORMAL, "FunctionRemoved", f"{name} is gone") for name in gone]
-    if left:
-        message = f"nothing reads {', '.join(left)} any more; it stays, with what it holds"
-        events.append(ObjectEvent(EventType.WARNING, "SourceLeft", message))
-    return tuple(events)
-
-
-def _with_functions(resource: CaptureStream, told: Told, found: _Found) -> Told:
+def _with_functions(resource: CaptureStream, world: World, told: Told, stream_id: str, found: _Found) -> Told:
     wanted = declared(resource)
-    if not wanted:
+    left = {each.name: each for each in found.cleared.functions}
+    if not wanted and not left:
         return told.having(functions=()).without(_T.FUNCTIONS_READY)
-    known = {each.name: each for each in told.status.functions if each.name in wanted}
+    before = {each.name: each for each in told.status.functions}
+    # also one that was never well is there, and is to be taken away some day
+    known = {
+        kind.value: before.get(kind)
+        or FunctionStatus(name=kind, function=name_of(resource, world, stream_id, kind))
+        for kind in wanted
+    }
     known |= {
         kind.value: each.status.model_copy(update=_queues(resource, kind, found.queue))
         for kind, each in found.functions.items()
     }
+    known |= left
     told = told.having(functions=tuple(known[name] for name in sorted(known)))
-    first = _worst(found.wrong)
+    first = _worst(_outcomes(found.wrong))
     if first is not None:
         return told.condition(_T.FUNCTIONS_READY, False, first.reason, first.message)
     if any(reported(function.drift) for function in found.functions.values()):
         return told.condition(_T.FUNCTIONS_READY, False, Reason.DRIFT_REPORTED)
     return told.condition(_T.FUNCTIONS_READY, True, Reason.PROVISIONED)
+
+
+def _outcomes(errors: Sequence[PikError]) -> list[Outcome]:
+    return [outcome_of(error, CaptureStream.KIND) for error in errors]
 
 
 def _queues(resource: CaptureStream, kind: FunctionKind, queue: Prepared | None) -> Mapping[str, str | None]:
@@ -227,18 +181,22 @@ def _queues(resource: CaptureStream, kind: FunctionKind, queue: Prepared | None)
 
 
 def _with_sources(resource: CaptureStream, told: Told, found: _Found) -> tuple[Told, list[Outcome]]:
-    if not resource.spec.ingest.sources:
+    """`Outcome`s: of sources alone."""
+    left = found.cleared.sources
+    if not resource.spec.ingest.sources and not left:
         return told.having(sources=()).without(_T.SOURCES_READY), []
     sources: Sequence[Prepared] = found.sources
-    function = found.functions.get(FunctionKind.INGEST)
-    waits = bool(sources) and (function is None or function.function.live is None)
+    before = status_of(told.status, FunctionKind.INGEST)
+    waits = bool(sources) and (before is None or before.version is None)
     if waits:
         missing = NotReady(_WAITS_FOR_FUNCTION)
         sources = [replace(each, error=each.error or missing) for each in sources]
-    of_s3 = [each for each in told.status.sources if each.type == SourceType.S3]
-    told = told.having(sources=tuple(sorted((*(each.status for each in sources), *of_s3), key=_by_name)))
+    names = {source.name for source in resource.spec.ingest.sources or ()}
+    of_s3 = [each for each in told.status.sources if each.type == SourceType.S3 and each.name in names]
+    statuses = (*(each.status for each in sources), *of_s3, *left)
+    told = told.having(sources=tuple(sorted(statuses, key=_by_name)))
     errors = [each.error for each in sources if each.error is not None]
-    wrong = [outcome_of(error, CaptureStream.KIND) for error in errors if not isinstance(error, NotReady)]
+    wrong = _outcomes([error for error in errors if not isinstance(error, NotReady)])
     first = _worst(wrong)
     if first is not None:
         return told.condition(_T.SOURCES_READY, False, first.reason, first.message), wrong

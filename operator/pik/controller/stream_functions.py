@@ -6,16 +6,19 @@ condition, and tried again; the version before goes on meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import msgspec
 
 from pik.api.capture_stream import CaptureStream, CaptureStreamStatus, FunctionStatus
 from pik.api.conditions import ConditionType
 from pik.api.functions import FunctionSettings, URLAuthType
 from pik.controller.naming import names_of
-from pik.controller.told import carried_out
+from pik.controller.told import is_settled
 from pik.controller.workshop import OpenStream
 from pik.controller.world import World
-from pik.domain.errors import AlreadyExists, Unusable
+from pik.domain.errors import AlreadyExists, PikError, Unusable
 from pik.planning.drift import Drifted, plan
 from pik.planning.functions import (
     Code,
@@ -26,11 +29,11 @@ from pik.planning.functions import (
     Settings,
     UpdateCode,
     Wanted,
-    check_owner,
     code_key,
     function_differences,
     function_name,
     function_tags,
+    is_ours,
 )
 
 _ENVIRONMENT_BYTES = 4_096
@@ -39,12 +42,14 @@ _ENVIRONMENT_BYTES = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A function as it is now. `drift`: what was found otherwise."""
+    """A function as it is now. `drift`: what was found otherwise. `error`: what keeps it from being as the
+    spec wants it; a version that was live is so still."""
 
     kind: FunctionKind
     name: str
     function: ObservedFunction
     drift: Drifted
+    error: PikError | None = None
 
     @property
     def status(self) -> FunctionStatus:
@@ -73,10 +78,15 @@ def declared(resource: CaptureStream) -> dict[FunctionKind, FunctionSettings]:
 async def deployed(
     resource: CaptureStream, world: World, opened: OpenStream, kind: FunctionKind, environment: dict[str, str]
 ) -> Deployed:
-    """The function, rolled out and set right. Raises `RoleNotAllowed`, `PackageMissing`, `FunctionUnhealthy`,
-    `OwnershipConflict`, `Unusable`, and what AWS says."""
+    """The function, rolled out and set right, as far as that goes. Raises what keeps it from being looked at:
+    `RoleNotAllowed`, `PackageMissing`, `OwnershipConflict`, `Unusable`, and what AWS says."""
     settings = declared(resource)[kind]
-    world.roles.check_function_role(settings.roleARN, resource.metadata.namespace)
+    world.roles.check_function_role(
+        settings.roleARN,
+        resource.metadata.namespace,
+        settings.reservedConcurrency,
+        open_url=_url(resource, kind) is URLAuthType.NONE,
+    )
     wanted = await _wanted(resource, world, opened, kind, settings, environment)
     cloud = world.cloud.of(resource)
     provisioner = cloud.functions(resource.spec.storage.region)
@@ -86,42 +96,39 @@ async def deployed(
         function_differences(wanted, observed),
         settled=_is_settled(resource, kind, wanted),
     )
-    for action in found.actions:
-        if isinstance(action, CreateFunction | UpdateCode):
-            await _upload(world, opened, kind, settings, wanted.code)
-        await provisioner.apply(action)
+    error: PikError | None = None
+    try:
+        for action in found.actions:
+            if isinstance(action, CreateFunction | UpdateCode):
+                await _upload(world, opened, kind, settings, wanted.code)
+            await provisioner.apply(action)
+    except PikError as stopped:
+        error = stopped
     if found.actions:
         observed = await provisioner.function(wanted.name)
     if observed is None:
-        raise Unusable(f"the function {wanted.name} is not there")
-    return Deployed(kind, wanted.name, observed, found.drift)
+        raise error or Unusable(f"the function {wanted.name} is not there")
+    return Deployed(kind, wanted.name, observed, found.drift, error)
 
 
-async def stop_functions(resource: CaptureStream, world: World) -> None:
-    """No invocation begins any more; sources keep what they have. Raises what AWS says."""
+async def stopped(resource: CaptureStream, world: World, names: Iterable[str]) -> None:
+    """No invocation of these begins any more; sources keep what they have. Raises what AWS says."""
     provisioner = world.cloud.of(resource).functions(resource.spec.storage.region)
-    for function in resource.status.functions:
-        there = await provisioner.function(function.function)
+    for name in names:
+        there = await provisioner.function(name)
         if there is not None and there.concurrency != 0:
-            await provisioner.apply(SetConcurrency(function.function, 0))
+            await provisioner.apply(SetConcurrency(name, 0))
 
 
-async def remove_functions(
-    resource: CaptureStream, world: World, stream_id: str, kept: frozenset[str] = frozenset()
-) -> list[str]:
-    """Deletes those that the status names, but for the kinds `kept`; their names. Raises what AWS says."""
-    removed = []
+async def is_of_stream(resource: CaptureStream, world: World, stream_id: str, name: str) -> bool:
+    """Whether there is a function of this name, made for this stream and its owner. Raises what AWS says."""
     tags = function_tags(names_of(resource, world), stream_id, None)
-    provisioner = world.cloud.of(resource).functions(resource.spec.storage.region)
-    for function in resource.status.functions:
-        if function.name in kept:
-            continue
-        there = await provisioner.function(function.function)
-        if there is not None:
-            check_owner(function.function, tags, there.tags)
-            await provisioner.delete_function(function.function)
-        removed.append(function.function)
-    return removed
+    there = await world.cloud.of(resource).functions(resource.spec.storage.region).function(name)
+    return there is not None and is_ours(tags, there.tags)
+
+
+def name_of(resource: CaptureStream, world: World, stream_id: str, kind: FunctionKind) -> str:
+    return function_name(names_of(resource, world), stream_id, kind)
 
 
 async def _wanted(
@@ -133,7 +140,7 @@ async def _wanted(
     environment: dict[str, str],
 ) -> Wanted:
     names = names_of(resource, world)
-    size = sum(len(name) + len(value.encode()) for name, value in environment.items())
+    size = len(msgspec.json.encode(environment))  # as AWS measures them
     if size > _ENVIRONMENT_BYTES:
         raise Unusable(
             f"the function {kind} would be told {size} bytes of this stream, and AWS Lambda takes "
@@ -166,9 +173,12 @@ def _url(resource: CaptureStream, kind: FunctionKind) -> URLAuthType | None:
 def _is_settled(resource: CaptureStream, kind: FunctionKind, wanted: Wanted) -> bool:
     """Whether this spec was carried out before with this very package, so that what differs from it was
     changed by somebody else."""
-    known = status_of(resource.status, kind)
+    known, status = status_of(resource.status, kind), resource.status
+    parts = [ConditionType.FUNCTIONS_READY]
+    if kind is FunctionKind.INGEST and resource.spec.ingest.sources:
+        parts.append(ConditionType.SOURCES_READY)  # it is told of each as it is made
     return (
-        carried_out(resource.status, ConditionType.FUNCTIONS_READY) == resource.metadata.generation
+        all(is_settled(status, part, resource.metadata.generation) for part in parts)
         and known is not None
         and known.codeSHA256 == wanted.code.sha256
     )

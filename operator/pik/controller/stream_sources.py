@@ -3,7 +3,8 @@ them: made where they are pik's, looked at where they are somebody else's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Mapping_
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,24 +13,28 @@ from pik.api.conditions import ConditionType
 from pik.api.functions import FunctionSettings
 from pik.api.sources import Source, SourceType, SQSSource
 from pik.controller.naming import names_of
-from pik.controller.told import carried_out
+from pik.controller.told import is_settled
 from pik.controller.world import World
-from pik.domain.errors import PikError, Unavailable, Unusable
+from pik.domain.errors import PikError, SourceNotAllowed, Unavailable, Unusable
 from pik.planning.drift import Difference, Drifted, plan
-from pik.planning.functions import ObservedFunction, check_owner, function_tags
+from pik.planning.functions import ObservedFunction, function_tags, is_ours
 from pik.planning.sources import (
     DEAD,
+    DEAD_RETENTION,
     HIDDEN,
     REPLAY_QUEUE,
     DeleteMapping,
     Mapping,
+    ObservedMapping,
     ObservedQueue,
     PauseMapping,
     Queue,
     Rule,
     SourceAction,
+    StopRule,
     check_attached,
     mapping_differences,
+    place_of,
     queue_differences,
     rule_differences,
     source_name,
@@ -44,8 +49,8 @@ _DEAD_HIDDEN = 30  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A source as it is now. `arn`: of what the function reads; None: it is not there. `error`: what keeps
-    it from being as the spec wants it."""
+    """A source as it is now. `arn`: of what the function reads; None: it is not known yet. `error`: what
+    keeps it from being as the spec wants it; what is read already is read on."""
 
     source: Source
     arn: str | None = None
@@ -75,6 +80,7 @@ class _Hand:
     tags: dict[str, str]
     names: Names
     stream_id: str
+    part: ConditionType  # that tells of it
     timeout: int  # seconds of an invocation
     drift: list[tuple[Difference[Any], DriftAction]] = field(default_factory=list)
 
@@ -84,7 +90,7 @@ class _Hand:
     async def settle(self, differences: Sequence[Difference[SourceAction]]) -> bool:
         """Whether anything was done."""
         status, generation = self.resource.status, self.resource.metadata.generation
-        settled = carried_out(status, ConditionType.SOURCES_READY) == generation
+        settled = is_settled(status, self.part, generation)
         found = plan(self.resource.spec.driftPolicy, differences, settled=settled)
         for action in found.actions:
             await self.provisioner.apply(action)
@@ -101,9 +107,14 @@ class _Hand:
 
 
 def _hand(
-    resource: CaptureStream, world: World, stream_id: str, function: FunctionSettings | None = None
+    resource: CaptureStream,
+    world: World,
+    stream_id: str,
+    function: FunctionSettings | None = None,
+    *,
+    of_function: bool = False,
 ) -> _Hand:
-    """`function`: that reads what it sets right."""
+    """`function`: that reads what it sets right; `of_function`: and what it has of its own."""
     names = names_of(resource, world)
     return _Hand(
         resource,
@@ -111,6 +122,7 @@ def _hand(
         function_tags(names, stream_id, resource.spec.storage.tags),
         names,
         stream_id,
+        ConditionType.FUNCTIONS_READY if of_function else ConditionType.SOURCES_READY,
         0 if function is None else function.timeoutSeconds,
     )
 
@@ -131,13 +143,13 @@ async def replay_queue(resource: CaptureStream, world: World, stream_id: str) ->
     processing = resource.spec.processing
     if processing is None:
         return None
-    hand = _hand(resource, world, stream_id, processing)
+    hand = _hand(resource, world, stream_id, processing, of_function=True)
     wanted = SQSSource(maxReceiveCount=processing.maxReceiveCount, batchSize=processing.batchSize)
     source = Source.model_construct(name=REPLAY_QUEUE, type=SourceType.SQS, sqs=wanted)
     try:
         queue, dead = await _own_queue(hand, source, processing.maxReceiveCount)
     except PikError as error:
-        return Prepared(source, drift=tuple(hand.drift), error=error)
+        return Prepared(source, _known_arn(hand, source), drift=tuple(hand.drift), error=error)
     return Prepared(source, queue.arn, queue.url, dead.url, tuple(hand.drift))
 
 
@@ -160,29 +172,36 @@ async def mapped(
     function: ObservedFunction,
     sources: Sequence[Prepared],
 ) -> list[Prepared]:
-    """With the mappings by which the function's live version reads them, and no other mapping. Raises what
-    AWS says where the mappings cannot be listed."""
+    """With the mappings by which the function's live version reads them, and no other mapping. What may not
+    be read any more is paused. Raises what AWS says where the mappings cannot be listed."""
     provisioner = _hand(resource, world, stream_id).provisioner
     there = {each.source: each for each in await provisioner.mappings(function.name)}
     wanted = {each.arn for each in sources if each.arn is not None}
-    failing = any(each.arn is None for each in sources)  # it may be the one that has this mapping
     for mapping in there.values():
-        if mapping.source not in wanted and not failing:
+        if mapping.source not in wanted:
             await provisioner.apply(DeleteMapping(mapping.id))
-    done: list[Prepared] = []
-    for each in sources:
-        if each.arn is None or each.error is not None:
-            done.append(each)
-            continue
-        hand = _hand(resource, world, stream_id)
-        try:
-            await hand.settle(
-                mapping_differences(_mapping(each.source, each.arn, function), there.get(each.arn))
-            )
-        except PikError as error:
-            each = replace(each, error=error)
-        done.append(replace(each, drift=(*each.drift, *hand.drift)))
-    return done
+    return [await _mapped(resource, world, stream_id, function, each, there) for each in sources]
+
+
+async def _mapped(
+    resource: CaptureStream,
+    world: World,
+    stream_id: str,
+    function: ObservedFunction,
+    source: Prepared,
+    there: Mapping_[str, ObservedMapping],
+) -> Prepared:
+    known = None if source.arn is None else there.get(source.arn)
+    own = source.source.name == REPLAY_QUEUE
+    hand = _hand(resource, world, stream_id, of_function=own)
+    try:
+        if isinstance(source.error, SourceNotAllowed) and known is not None and known.enabled:
+            await hand.provisioner.apply(PauseMapping(known.id))
+        if source.arn is not None and source.error is None:
+            await hand.settle(mapping_differences(_mapping(source.source, source.arn, function), known))
+    except PikError as error:
+        source = replace(source, error=source.error or error)
+    return replace(source, drift=(*source.drift, *hand.drift))
 
 
 async def pause_sources(resource: CaptureStream, world: World, function: str) -> None:
@@ -204,20 +223,18 @@ async def remove_sources(
     resource: CaptureStream,
     world: World,
     stream_id: str,
-    kept: frozenset[str] = frozenset(),
+    sources: Iterable[SourceStatus],
     *,
     with_events: bool,
 ) -> list[str]:
-    """Takes away what pik made for the sources that the status names, but for `kept`: rules, and with
-    `with_events` also queues and streams, which hold events. What is left, as words. Raises what AWS says."""
+    """Takes away what pik made for these: rules, and with `with_events` also queues and streams, which hold
+    events. What was made for another owner is let be. What is left, as words. Raises what AWS says."""
     hand = _hand(resource, world, stream_id)
     left = []
-    for known in resource.status.sources:
-        if known.name in kept:
-            continue
+    for known in sources:
         name = source_name(hand.names, stream_id, known.name)
         if known.address is not None and known.address.startswith(_BUS):
-            await hand.provisioner.delete_rule(name, known.address.removeprefix(_BUS))
+            await _without_rule(hand, name, known.address.removeprefix(_BUS))
         match known.type:
             case SourceType.KINESIS:
                 left += await _without_stream(hand, name, with_events=with_events)
@@ -229,11 +246,24 @@ async def remove_sources(
     return left
 
 
+def all_sources(resource: CaptureStream) -> list[SourceStatus]:
+    """Those of the status, and those that the spec has besides."""
+    known = {each.name: each for each in resource.status.sources}
+    for source in resource.spec.ingest.sources or ():
+        known.setdefault(source.name, Prepared(source, address=_address(source)).status)
+    return list(known.values())
+
+
+async def _without_rule(hand: _Hand, name: str, bus: str) -> None:
+    there = await hand.provisioner.rule(name, bus)
+    if there is not None and is_ours(hand.tags, there.tags):
+        await hand.provisioner.delete_rule(name, bus)
+
+
 async def _without_queue(hand: _Hand, name: str, *, with_events: bool) -> list[str]:
     there = await hand.provisioner.queue(name)
-    if there is None:
+    if there is None or not is_ours(hand.tags, there.tags):
         return []
-    check_owner(name, hand.tags, there.tags)
     if not with_events:
         return [f"queue {name}"]
     await hand.provisioner.delete_queue(name)
@@ -242,9 +272,8 @@ async def _without_queue(hand: _Hand, name: str, *, with_events: bool) -> list[s
 
 async def _without_stream(hand: _Hand, name: str, *, with_events: bool) -> list[str]:
     there = await hand.provisioner.stream(name)
-    if there is None:
+    if there is None or not is_ours(hand.tags, there.tags):
         return []
-    check_owner(name, hand.tags, there.tags)
     if not with_events:
         return [f"Kinesis stream {name}"]
     await hand.provisioner.delete_stream(name)
@@ -262,8 +291,27 @@ async def _prepared(source: Source, resource: CaptureStream, world: World, strea
             case _:
                 found = await _bus(hand, source, world)
     except PikError as error:
-        return Prepared(source, drift=tuple(hand.drift), error=error)
+        arn, drift = _known_arn(hand, source), tuple(hand.drift)
+        return Prepared(source, arn, _address(source), drift=drift, error=error)
     return replace(found, drift=tuple(hand.drift))
+
+
+def _known_arn(hand: _Hand, source: Source) -> str | None:
+    """Of what the function reads, though it cannot be looked at now: as the spec has it, or as its name and
+    the function's place say. None while there is no function, which would read it."""
+    attached = (source.sqs and source.sqs.queueARN) or (source.kinesis and source.kinesis.streamARN)
+    function = next((each.arn for each in hand.resource.status.functions if each.arn is not None), None)
+    if attached or function is None:
+        return str(attached) if attached else None
+    place = place_of(function)
+    if source.type is SourceType.KINESIS:
+        return place.stream(hand.name(source))
+    return place.queue(hand.name(source))
+
+
+def _address(source: Source) -> str | None:
+    """As far as the spec says it."""
+    return None if source.eventBridge is None else f"{_BUS}{source.eventBridge.busName}"
 
 
 async def _queue(hand: _Hand, source: Source, of_it: SQSSource) -> Prepared:
@@ -281,7 +329,9 @@ async def _own_queue(
     hand: _Hand, source: Source, receives: int, rule: str | None = None
 ) -> tuple[ObservedQueue, ObservedQueue]:
     """With its dead-letter queue."""
-    dead = await hand.queue(Queue(hand.name(source, DEAD), _DEAD_HIDDEN, hand.tags))
+    dead = await hand.queue(
+        Queue(hand.name(source, DEAD), _DEAD_HIDDEN, hand.tags, retention_seconds=DEAD_RETENTION)
+    )
     visibility = HIDDEN * hand.timeout
     queue = await hand.queue(Queue(hand.name(source), visibility, hand.tags, dead.arn, receives, rule))
     return queue, dead
@@ -304,16 +354,24 @@ async def _bus(hand: _Hand, source: Source, world: World) -> Prepared:
     of_it = source.eventBridge
     if of_it is None:
         raise Unusable(f"the source {source.name} says nothing of its bus")
-    address = f"{_BUS}{of_it.busName}"
-    world.roles.check_source(address, hand.resource.metadata.namespace)
-    name = hand.name(source)
-    known = await hand.provisioner.rule(name, of_it.busName)
-    receives = of_it.maxReceiveCount
-    queue, dead = await _own_queue(hand, source, receives, None if known is None else known.arn)
-    rule = Rule(name, of_it.busName, of_it.pattern, queue.arn, not hand.resource.spec.suspend, hand.tags)
-    if await hand.settle(rule_differences(rule, known)) and known is None:
-        made = await hand.provisioner.rule(name, of_it.busName)
-        await _own_queue(hand, source, receives, None if made is None else made.arn)
+    name, bus, receives = hand.name(source), of_it.busName, of_it.maxReceiveCount
+    address = f"{_BUS}{bus}"
+    try:
+        world.roles.check_source(address, hand.resource.metadata.namespace)
+    except SourceNotAllowed:
+        await hand.provisioner.apply(StopRule(name, bus))
+        raise
+    before = next((each.address for each in hand.resource.status.sources if each.name == source.name), None)
+    if before is not None and before != address:
+        await _without_rule(hand, name, before.removeprefix(_BUS))
+    known = await hand.provisioner.queue(name)
+    if known is None:
+        known, _ = await _own_queue(hand, source, receives)
+    # the queue lets the rule in before there is one: what a bus cannot deliver is gone
+    queue, dead = await _own_queue(hand, source, receives, place_of(known.arn).rule(name, bus))
+    there = await hand.provisioner.rule(name, bus)
+    rule = Rule(name, bus, of_it.pattern, queue.arn, not hand.resource.spec.suspend, hand.tags)
+    await hand.settle(rule_differences(rule, there))
     return Prepared(source, queue.arn, address, dead.url)
 
 

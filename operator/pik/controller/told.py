@@ -15,9 +15,11 @@ from pik.domain.instants import Instant
 from pik.planning.drift import Difference, Drifted
 
 _MAX_DRIFT = 10
+_FEEDING = (ConditionType.FUNCTIONS_READY, ConditionType.SOURCES_READY)
+_STOPPED = (Reason.ROLE_NOT_ALLOWED, Reason.SOURCE_NOT_ALLOWED)
 _CARRIED_OUT = (
     *(ConditionType.STORAGE_READY, ConditionType.INDEX_READY),
-    *(ConditionType.FUNCTIONS_READY, ConditionType.SOURCES_READY),
+    *_FEEDING,
 )
 
 
@@ -58,6 +60,14 @@ def carried_out(status: CaptureStreamStatus, part: ConditionType) -> int | None:
     Their condition keeps it while they are not, since what was refused or interrupted is not drift."""
     known = condition_of(status.conditions, part)
     return None if known is None else known.observedGeneration
+
+
+def is_settled(status: CaptureStreamStatus, part: ConditionType, generation: int | None) -> bool:
+    """Whether this spec was carried out before, so that what differs from it was changed by somebody else;
+    but for what pik itself stopped."""
+    feeding = (condition_of(status.conditions, each) for each in _FEEDING)
+    stopped = any(known is not None and known.reason in _STOPPED for known in feeding)
+    return carried_out(status, part) == generation and not stopped
 
 
 def with_drift(status: CaptureStreamStatus, found: Drifted, now: Instant) -> tuple[Drift, ...]:

@@ -20,6 +20,7 @@ from pik.ports.packages import Packages
 from pik.ports.system import Clock, Entropy
 
 _REBUILDS = 4  # of indexes at once
+_READINGS = 2  # of objects at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class World:
     `loopback`: whether replays may be sent to this machine, `networks`: where none is sent to besides.
     `roles`: which roles functions may have, and which sources are read. `packages`: the code of functions.
     `in_pods`: whether work is done in pods. `memory`: of one plan, such as `512MB`.
+    `reading`: held by whoever reads an object of a source into a stream.
     `rebuilding`: held by whoever builds an index, which reads all of its raw."""
 
     cluster: str
@@ -86,6 +88,7 @@ class World:
     memory: str | None = None
     timing: Timing = field(default_factory=Timing)
     observer: StreamObserver = field(default_factory=Nobody)
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READINGS))
     rebuilding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_REBUILDS))
 
     def part(self) -> float:

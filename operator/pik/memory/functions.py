@@ -8,7 +8,7 @@ from typing import assert_never
 
 import msgspec
 
-from pik.domain.errors import FunctionUnhealthy, Unusable
+from pik.domain.errors import FunctionUnhealthy, Throttled, Unusable
 from pik.memory.hooks import Hook, unhooked
 from pik.planning.functions import (
     CreateFunction,
@@ -82,6 +82,8 @@ class MemoryFunctions:
             case UpdateSettings():
                 return replace(there, newest=replace(there.newest, settings=action.settings))
             case Release():
+                if there.concurrency == 0:
+                    raise Throttled(f"{action.function} may not be asked while its concurrency is 0")
                 return replace(there, live=self._released(action.function, there.newest))
             case SetConcurrency():
                 return replace(there, concurrency=action.reserved)

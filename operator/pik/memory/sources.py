@@ -10,11 +10,11 @@ import msgspec
 from pik.memory.hooks import Hook, unhooked
 from pik.planning.functions import ALIAS
 from pik.planning.sources import (
-    RETENTION,
     CreateMapping,
     CreateQueue,
     CreateStream,
     DeleteMapping,
+    KeepLonger,
     Mapping,
     ObservedMapping,
     ObservedQueue,
@@ -25,6 +25,7 @@ from pik.planning.sources import (
     Queue,
     SetQueue,
     SourceAction,
+    StopRule,
     TagStream,
     UpdateMapping,
 )
@@ -75,10 +76,19 @@ class MemorySources:
                 pipes.queues[queue.name] = _queue(queue)
             case CreateStream():
                 arn = f"arn:aws:kinesis:{_ACCOUNT}:stream/{action.name}"
-                pipes.streams.setdefault(action.name, ObservedStream(arn, {}))
+                pipes.streams.setdefault(action.name, ObservedStream(arn, {}, 24))
             case TagStream():
                 there_is = pipes.streams[action.name]
-                pipes.streams[action.name] = ObservedStream(there_is.arn, {**there_is.tags, **action.tags})
+                tags = {**there_is.tags, **action.tags}
+                pipes.streams[action.name] = msgspec.structs.replace(there_is, tags=tags)
+            case KeepLonger():
+                there_is = pipes.streams[action.name]
+                pipes.streams[action.name] = msgspec.structs.replace(there_is, retention_hours=action.hours)
+            case StopRule():
+                known = pipes.rules.get((action.bus, action.name))
+                if known is not None:
+                    stopped = msgspec.structs.replace(known, enabled=False)
+                    pipes.rules[action.bus, action.name] = stopped
             case PutRule(rule=rule):
                 arn = f"arn:aws:events:{_ACCOUNT}:rule/{rule.name}"
                 there = ObservedRule(arn, rule.pattern, rule.enabled, (rule.queue,), rule.tags)
@@ -117,7 +127,7 @@ def _queue(queue: Queue) -> ObservedQueue:
         f"https://sqs.us-east-1.amazonaws.com/000000000000/{queue.name}",
         f"arn:aws:sqs:{_ACCOUNT}:{queue.name}",
         queue.visibility_seconds,
-        RETENTION,
+        queue.retention_seconds,
         queue.tags,
         queue.dead_letters,
         queue.max_receive_count,

@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True):
     memory_mib: int
     timeout_seconds: int
     environment: dict[str, str]
+    runtime: str = RUNTIME
+    handler: str = HANDLER
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -199,6 +201,13 @@ def function_differences(
     same_code = observed.newest.sha256 == wanted.code.sha256
     differences: list[tuple[str, bool, FunctionAction]] = [
         ("tags", wanted.tags.items() <= observed.tags.items(), SetFunctionTags(name, wanted.tags)),
+        # what shuts comes before what may fail, and what opens after it; nothing that is stopped can be asked
+        (
+            "reservedConcurrency",
+            observed.concurrency == wanted.concurrency,
+            SetConcurrency(name, wanted.concurrency),
+        ),
+        *(() if wanted.url is not None else (("url", observed.url is None, RemoveURL(name)),)),
         (
             "code",
             same_code and observed.newest.settings.architecture == wanted.settings.architecture,
@@ -210,12 +219,7 @@ def function_differences(
             observed.live is not None and observed.live.version == wanted.version,
             Release(name, wanted.code.sha256),
         ),
-        (
-            "reservedConcurrency",
-            observed.concurrency == wanted.concurrency,
-            SetConcurrency(name, wanted.concurrency),
-        ),
-        ("url", *_url(wanted, observed)),
+        *(() if wanted.url is None else (("url", _is_open(wanted.url, observed), SetURL(name, wanted.url)),)),
     ]
     return [Difference(name, field, action) for field, right, action in differences if not right]
 
@@ -227,8 +231,12 @@ def check_owner(name: str, wanted: dict[str, str], there: dict[str, str]) -> Non
         raise OwnershipConflict(f"there is a {name} already, and it is of {whose}")
 
 
-def _url(wanted: Wanted, observed: ObservedFunction) -> tuple[bool, FunctionAction]:
-    if wanted.url is None:
-        return observed.url is None, RemoveURL(wanted.name)
+def is_ours(tags: dict[str, str], there: dict[str, str]) -> bool:
+    """Whether what there is was made for this stream by this owner: a stream that was taken over has the same
+    names."""
+    return all(there.get(tag) == tags[tag] for tag in (STREAM_TAG, OWNER_TAG))
+
+
+def _is_open(wanted: URLAuthType, observed: ObservedFunction) -> bool:
     there = observed.url
-    return there is not None and there.auth is wanted.url and there.open, SetURL(wanted.name, wanted.url)
+    return there is not None and there.auth is wanted and there.open

@@ -8,6 +8,8 @@ roles:
 functionRoles:
   - roleARN: arn:aws:iam::123456789012:role/orders-ingest
     namespaces: [shop]
+    maxReservedConcurrency: 50
+    openURL: false
 sources:
   - address: s3://orders-archive/2025/*
     namespaces: [shop]
@@ -41,7 +43,12 @@ class UnreadableRoles(PikError):
     """The map is not one; the text says where and why."""
 
 
-_NAMES = {"role_arn": "roleARN", "external_id": "externalID"}
+_NAMES = {
+    "role_arn": "roleARN",
+    "external_id": "externalID",
+    "most_reserved": "maxReservedConcurrency",
+    "open_url": "openURL",
+}
 
 
 class RoleGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_NAMES):
@@ -54,10 +61,13 @@ class RoleGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 class FunctionRoleGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_NAMES):
-    """A role that functions of these namespaces' streams may work with."""
+    """A role that functions of these namespaces' streams may work with. `most_reserved`: of the account's
+    concurrency that one function may take for itself; `open_url`: whether its URL may be open to all."""
 
     role_arn: Annotated[str, msgspec.Meta(pattern=_ROLE)]
     namespaces: Namespaces
+    most_reserved: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    open_url: bool = False
 
 
 class SourceGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,13 +90,20 @@ class RoleMap(
     function_roles: tuple[FunctionRoleGrant, ...] = ()
     sources: tuple[SourceGrant, ...] = ()
 
-    def check_function_role(self, role: str, namespace: str) -> None:
-        """Raises `RoleNotAllowed`."""
-        if not any(role == each.role_arn and namespace in each.namespaces for each in self.function_roles):
-            raise RoleNotAllowed(
-                f"the administrator's map of roles does not have {role} under functionRoles for namespace "
-                f"{namespace}"
-            )
+    def check_function_role(self, role: str, namespace: str, reserved: int | None, *, open_url: bool) -> None:
+        """`reserved`: concurrency. Raises `RoleNotAllowed`."""
+        found = [
+            each for each in self.function_roles if role == each.role_arn and namespace in each.namespaces
+        ]
+        lacks = None
+        if not found:
+            lacks = f"{role} under functionRoles for namespace {namespace}"
+        elif max(each.most_reserved for each in found) < (reserved or 0):
+            lacks = f"a maxReservedConcurrency of {reserved} for {role} and namespace {namespace}"
+        elif open_url and not any(each.open_url for each in found):
+            lacks = f"openURL for {role} and namespace {namespace}, which url.authType None needs"
+        if lacks is not None:
+            raise RoleNotAllowed(f"the administrator's map of roles does not have {lacks}")
 
     def check_source(self, address: str, namespace: str) -> None:
         """Raises `SourceNotAllowed`."""

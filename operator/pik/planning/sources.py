@@ -17,14 +17,19 @@ from pik.planning.storage import STREAM_TAG, Names, readable
 HIDDEN = 6
 """Times a function's timeout for which a message is hidden while it is worked on."""
 
-DEAD = "-dlq"
-"""What the name of a dead-letter queue ends with."""
+DEAD = "_dlq"
+"""What the name of a dead-letter queue ends with, and no source's name."""
 
 REPLAY_QUEUE = "replay_queue"
 """Of processing, in the place of a source's name; no name that a source can have."""
 
-RETENTION = 1_209_600
-"""Seconds that a queue of pik's keeps what nobody takes: 14 days, the most there is."""
+RETENTION = 604_800
+DEAD_RETENTION = 1_209_600
+"""Seconds that a queue and a dead-letter queue of pik's keep what nobody takes: 7 and 14 days, the most there
+is. A message's age counts from when it was sent first, in the second queue too."""
+
+STREAM_RETENTION = 168
+"""Hours that a Kinesis stream of pik's keeps its records."""
 
 _NAME = 80  # characters of a queue's name
 _SHARE_BATCH = 10  # messages of a batch that need no window to be gathered in
@@ -41,6 +46,7 @@ class Queue(msgspec.Struct, frozen=True):
     dead_letters: str | None = None
     max_receive_count: int = 0
     rule: str | None = None
+    retention_seconds: int = RETENTION
 
 
 class ObservedQueue(msgspec.Struct, frozen=True):
@@ -109,6 +115,7 @@ class ObservedStream(msgspec.Struct, frozen=True):
 
     arn: str
     tags: dict[str, str]
+    retention_hours: int
 
 
 # Actions. Each may be done again.
@@ -158,6 +165,20 @@ class TagStream(msgspec.Struct, frozen=True, tag=True):
     tags: dict[str, str]
 
 
+class KeepLonger(msgspec.Struct, frozen=True, tag=True):
+    """What comes in a stream."""
+
+    name: str
+    hours: int
+
+
+class StopRule(msgspec.Struct, frozen=True, tag=True):
+    """It sends nothing any more."""
+
+    name: str
+    bus: str
+
+
 SourceAction = (
     CreateQueue
     | SetQueue
@@ -168,7 +189,32 @@ SourceAction = (
     | PutRule
     | CreateStream
     | TagStream
+    | KeepLonger
+    | StopRule
 )
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where ARNs are of, as another ARN of it says."""
+
+    partition: str
+    region: str
+    account: str
+
+    def queue(self, name: str) -> str:
+        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{name}"
+
+    def stream(self, name: str) -> str:
+        return f"arn:{self.partition}:kinesis:{self.region}:{self.account}:stream/{name}"
+
+    def rule(self, name: str, bus: str) -> str:
+        at = f"arn:{self.partition}:events:{self.region}:{self.account}:rule/"
+        return f"{at}{name}" if bus == "default" else f"{at}{bus}/{name}"
+
+
+def place_of(arn: str) -> Place:
+    _, partition, _, region, account, *_ = arn.split(":")
+    return Place(partition, region, account)
 
 
 def source_name(names: Names, stream_id: str, source: str, end: str = "") -> str:
@@ -184,7 +230,7 @@ def queue_differences(wanted: Queue, observed: ObservedQueue | None) -> list[Dif
     check_owner(wanted.name, wanted.tags, observed.tags)
     right = {
         "visibilityTimeout": observed.visibility_seconds == wanted.visibility_seconds,
-        "messageRetentionPeriod": observed.retention_seconds == RETENTION,
+        "messageRetentionPeriod": observed.retention_seconds == wanted.retention_seconds,
         "redrivePolicy": (observed.dead_letters, observed.max_receive_count)
         == (wanted.dead_letters, wanted.max_receive_count),
         "policy": observed.rules == (() if wanted.rule is None else (wanted.rule,)),
@@ -227,13 +273,21 @@ def rule_differences(wanted: Rule, observed: ObservedRule | None) -> list[Differ
         return [Difference(wanted.name, "rule", PutRule(wanted))]
     check_owner(wanted.name, wanted.tags, observed.tags)
     right = {
-        "eventPattern": observed.pattern == wanted.pattern,
+        "eventPattern": _said(observed.pattern) == _said(wanted.pattern),
         "state": observed.enabled == wanted.enabled,
         "targets": observed.targets == (wanted.queue,),
         "tags": wanted.tags.items() <= observed.tags.items(),
     }
     wrong = [field for field, is_right in right.items() if not is_right]
     return [Difference(wanted.name, field, PutRule(wanted)) for field in wrong]
+
+
+def _said(pattern: str) -> object:
+    """Whatever the spaces in it."""
+    try:
+        return msgspec.json.decode(pattern)
+    except msgspec.DecodeError:
+        return pattern
 
 
 def stream_differences(
@@ -247,9 +301,12 @@ def stream_differences(
         ]
     if STREAM_TAG in observed.tags:
         check_owner(name, tags, observed.tags)
-    if tags.items() <= observed.tags.items():
-        return []
-    return [Difference(name, "tags", TagStream(name, tags))]
+    differences: list[Difference[SourceAction]] = []
+    if not tags.items() <= observed.tags.items():
+        differences.append(Difference(name, "tags", TagStream(name, tags)))
+    if observed.retention_hours < STREAM_RETENTION:
+        differences.append(Difference(name, "retentionPeriod", KeepLonger(name, STREAM_RETENTION)))
+    return differences
 
 
-_UNTAGGED = ObservedStream("", {})
+_UNTAGGED = ObservedStream("", {}, 24)

@@ -9,15 +9,24 @@ its beginning, and what is there already is a repeat. An object that has changed
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
-from pik.domain.errors import AlreadyExists, Changed, Incomplete, NoSuchObject, UnreadableFile
+from pik.domain.errors import (
+    AlreadyExists,
+    Changed,
+    Denied,
+    Incomplete,
+    NoSuchObject,
+    Refused,
+    UnreadableFile,
+)
 from pik.domain.intake import IntakeRules
 from pik.execution.capture.answers import Status
 from pik.execution.capture.capture import Capture
@@ -32,7 +41,9 @@ from pik.ports.objects import ObjectInfo, ObjectStore
 
 _ROWS = 5_000  # in a batch
 _BYTES = 8 * 1024 * 1024
-_KEPT_REJECTS = 10_000  # of one object
+_KEPT_REJECTS = 1_000  # of one object
+_KEPT_BYTES = 8 * 1024 * 1024
+_FREE = 2  # times an object's size that the disk must have
 _RECORD = re.compile(r"(?P<which>[0-9a-f]{32})-(?P<bytes>\d+)-(?P<events>\d+)-(?P<rejected>\d+)\.json$")
 _SUFFIXES = {FileFormat.CSV: ".csv", FileFormat.NDJSON: ".ndjson", FileFormat.PARQUET: ".parquet"}
 
@@ -56,22 +67,32 @@ async def backfill(
     source: ObjectStore,
     wanted: Objects,
     tell: Callable[[Progress], None],
+    turn: AbstractAsyncContextManager[object],
 ) -> Progress:
     """Reads every object under the prefix that is not on record, in key order. `tell`: gets the progress
-    after each. Raises `UnreadableFile` for an object that is not what its format says, after all others have
-    been read, and what reading, capture and AWS raise; begun again it goes on."""
+    after each. `turn`: held while one is read, which lies on this machine's disk then.
+
+    Raises `UnreadableFile` for objects that are not what their format says, that have no event in them or
+    that may not be read, after all others have been read; and what capture and AWS raise. Begun again it goes
+    on.
+    """
     done, known = await _on_record(stream, wanted.name)
-    pending = [info async for info in source.list(wanted.prefix) if info.size and _which(info) not in known]
+    listed = [info async for info in source.list(wanted.prefix) if info.size]
+    pending = [info for info in listed if _which(wanted, info) not in known]
     progress = msgspec.structs.replace(done, pending=len(pending))
     tell(progress)
     unreadable: list[str] = []
     for info in pending:
         try:
-            read = await _one(stream, capture, claims, rules, source, wanted, info)
+            async with turn:
+                read = await _one(stream, capture, claims, rules, source, wanted, info)
         except (Changed, NoSuchObject):
             read = None  # it is another object now, or none: the next listing tells
         except UnreadableFile as error:
             unreadable.append(str(error))
+            read = None
+        except (Denied, Refused) as error:  # of this object: it is archived, say, or under another key
+            unreadable.append(f"{info.key}: {error}")
             read = None
         progress = _after(progress, info, read)
         tell(progress)
@@ -108,6 +129,7 @@ async def _one(
     rejects: list[Reject] = []
     events = rejected = 0
     with TemporaryDirectory(prefix="pik-") as folder:
+        await stream.offload(_check_room, Path(folder), info)
         path = Path(folder) / f"object{_SUFFIXES[wanted.format]}{'.gz' if wanted.gzipped else ''}"
         await source.save(info.key, path, info.etag)
         batches = read_file(path, rules, nulls=wanted.nulls, rows=_ROWS, max_bytes=_BYTES)
@@ -116,9 +138,14 @@ async def _one(
                 refused = [*batch.rejects, *await _taken(stream, capture, claims, batch)]
                 events += len(batch.events) + len(batch.rejects) - len(refused)
                 rejected += len(refused)
-                rejects += refused[: _KEPT_REJECTS - len(rejects)]
+                kept = _kept(refused, _KEPT_BYTES - sum(map(_size, rejects)))
+                rejects += kept[: _KEPT_REJECTS - len(rejects)]
         except UnreadableFile as error:
             raise UnreadableFile(f"{info.key}: {error}") from error
+    if rejected and not events:
+        first = rejects[0] if rejects else None
+        why = "" if first is None else f", the first of them: {first.reason}: {first.message}"
+        raise UnreadableFile(f"{info.key}: none of its {rejected} records is an event{why}")
     record = _Record(
         info.key,
         info.etag,
@@ -127,7 +154,7 @@ async def _one(
         rejected,
         [msgspec.structs.replace(reject, file=info.key) for reject in rejects],
     )
-    key = f"{_records(stream, wanted.name)}{_which(info)}-{info.size}-{events}-{rejected}.json"
+    key = f"{_records(stream, wanted.name)}{_which(wanted, info)}-{info.size}-{events}-{rejected}.json"
     with suppress(AlreadyExists):  # by a try whose answer was lost
         await stream.objects.create(key, await stream.offload(msgspec.json.encode, record))
     return events, rejected
@@ -175,8 +202,29 @@ def _records(stream: Stream, name: str) -> str:
     return f"{stream.layout.sources}{name}/"
 
 
-def _which(info: ObjectInfo) -> str:
-    return sha256(f"{info.key}\n{info.etag}".encode()).hexdigest()[:32]
+def _which(wanted: Objects, info: ObjectInfo) -> str:
+    return sha256(f"{wanted.reading}\n{info.key}\n{info.etag}".encode()).hexdigest()[:32]
+
+
+def _check_room(folder: Path, info: ObjectInfo) -> None:
+    """Raises `UnreadableFile`."""
+    free = shutil.disk_usage(folder).free
+    if free < _FREE * info.size:
+        raise UnreadableFile(f"it has {info.size} bytes, and this machine's disk only {free} to read it from")
+
+
+def _kept(rejects: Sequence[Reject], room: int) -> list[Reject]:
+    kept = []
+    for reject in rejects:
+        room -= _size(reject)
+        if room < 0:
+            break
+        kept.append(reject)
+    return kept
+
+
+def _size(reject: Reject) -> int:
+    return len(reject.text or "") + len(reject.base64 or b"")
 
 
 def _next(batches: Iterator[Batch]) -> Batch | None:

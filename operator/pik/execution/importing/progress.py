@@ -8,9 +8,11 @@ from pik.execution.importing.files import FileFormat
 
 
 class Objects(msgspec.Struct, frozen=True):
-    """What is read. `name`: of the source. `nulls`: cells of a CSV object that stand for nothing."""
+    """What is read. `name`: of the source; `reading`: how its objects become events, in few characters: read
+    otherwise, an object is another one. `nulls`: cells of a CSV object that stand for nothing."""
 
     name: str
+    reading: str
     prefix: str
     format: FileFormat
     gzipped: bool = False

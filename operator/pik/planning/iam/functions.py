@@ -120,7 +120,8 @@ def connect(place: Place, realm: Realm) -> list[Statement]:
             streams,
             "Streams",
             *("kinesis:CreateStream", "kinesis:DescribeStreamSummary", "kinesis:ListTagsForStream"),
-            *("kinesis:AddTagsToStream", *(("kinesis:DeleteStream",) if removing else ())),
+            *("kinesis:AddTagsToStream", "kinesis:IncreaseStreamRetentionPeriod"),
+            *(("kinesis:DeleteStream",) if removing else ()),
         ),
         *_if(
             rules,
