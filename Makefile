@@ -71,7 +71,7 @@ format: .venv/ready ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lambdas: .venv/ready | $(UV) ## the packages of the Lambda functions: build/lambdas/*.zip
+lambdas: .venv/ready | $(UV) ## the packages of the Lambda functions: build/lambdas/*.zip (LAMBDAS="--python 3.11" for an emulator)
 	$(BIN)/python lambdas/package.py --uv $(UV) $(LAMBDAS)
 
 sbom: | $(UV) ## what the image has: build/sbom.cdx.json (CycloneDX)

@@ -85,7 +85,7 @@ def investigate(up: Served, number: int) -> None:
         file = up.folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(aggregate))
         for kind in ("replayjob", "aggregateversion"):
-            up.pik("wait", kind, name, "--for", "condition=Complete", "--timeout", "120")
+            up.pik("wait", kind, name, "--for", "condition=Complete", "--timeout", "300")
         up.pik("inspect", "duplicates", stream, "-o", "json")
         up.pik("delete", "replayjob", name)
         file.unlink()

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
+from pik.cli.allocating import keep_little
 from pik.cli.parameters import functions_option
 from pik.cli.processes import forbidden, process, role_map
 from pik.cluster.api import configuration
@@ -200,6 +201,7 @@ def command(
 
     Replicas may run side by side: one leads. SIGTERM ends it when what is under way has come to a checkpoint.
     """
+    keep_little()
     jobs = None
     if executor == Executor.JOBS:
         if image is None:

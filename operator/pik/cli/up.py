@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from pik.aws.clients import AwsAccess
+from pik.cli.allocating import keep_little
 from pik.cli.collecting import spare_collector
 from pik.cli.main import INTERRUPTED, one_line
 from pik.cli.output import Table, print_table
@@ -85,6 +86,7 @@ def command(
     """
     if emulator and endpoint_url:
         raise click.UsageError("--emulator and --endpoint-url (or AWS_ENDPOINT_URL) exclude each other")
+    keep_little()
     state = State(directory)
     state.create()
     with ExitStack() as stack:
