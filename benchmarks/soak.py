@@ -1,6 +1,7 @@
 """Mixed load for long: `python benchmarks/soak.py [--minutes 30]`, or `make soak`.
 
-Local mode takes batches and single events, new ones and repeats, `OnWrite` and `OnRead`; every few rounds
+Two streams begin with a history, so that what is computed over them has come to the bound of its memory. Then
+local mode takes batches and single events, new ones and repeats, `OnWrite` and `OnRead`; every few rounds
 a replay to S3 and an aggregate are made, and deleted again. What the process has (memory, open files,
 threads) is looked at after every round: in the last third of the rounds it may have no more than in the
 middle third, but for a margin. Data that are kept grow, and what remembers them a little.
@@ -25,6 +26,8 @@ TARGET = "pik-soak-target"
 MARGIN = {"MiB": 1.1, "open files": 1.05, "threads": 1.0}
 _EVERY = 4  # rounds between two replays and aggregates
 _BATCH = 200  # events
+_HISTORY = 1_000_000  # events of each stream before the first round
+_PIECE = 100_000
 
 
 @dataclass
@@ -49,6 +52,16 @@ def has(pid: int) -> dict[str, float]:
         "open files": float(len(list(Path(f"/proc/{pid}/fd").iterdir()))),
         "threads": float(status["Threads"]),
     }
+
+
+def history(up: Served, numbers: Numbers) -> int:
+    """Events that were acknowledged."""
+    acknowledged = 0
+    for stream in ("decided", "recorded"):
+        for _ in range(_HISTORY // _PIECE):
+            order = Order(up.events_url(stream), 4, _PIECE // 4_000, 1_000, numbers.take(_PIECE))
+            acknowledged += load(order).events
+    return acknowledged
 
 
 def one_round(up: Served, numbers: Numbers) -> int:
@@ -115,6 +128,7 @@ def main() -> int:
         numbers, acknowledged, rounds = Numbers(), 0, 0
         # the streams grow all the time: without a bound so does what one computation takes of memory
         with served(endpoint, streams, "--memory", "512MB") as up:
+            acknowledged += history(up, numbers)
             end = time.monotonic() + minutes * 60
             while time.monotonic() < end:
                 acknowledged += one_round(up, numbers)
