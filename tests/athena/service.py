@@ -24,6 +24,7 @@ class DuckDBService:
     end that have this in their text; `before`: called with the text of each query before it is run."""
 
     emulated = True
+    place = "here"
 
     def __init__(self, bucket: MemoryBucket, folder: Path, looks: int = 1) -> None:
         self._bucket = bucket

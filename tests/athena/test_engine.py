@@ -214,7 +214,7 @@ async def test_what_nobody_wants_any_more_is_stopped_for_good(tmp_path: Path, fo
             UnreadableValue,
             "38",
         ),
-        (QueryStatus(QueryState.CANCELLED), QueryFailed, "cancelled by somebody else"),
+        (QueryStatus(QueryState.CANCELLED), Unavailable, "cancelled by somebody else"),
     ],
 )
 async def test_a_query_that_fails_says_why(
@@ -257,3 +257,16 @@ async def test_both_refuse_the_same_events_in_the_same_words(
     assert (
         str(other.value).split(" (query")[0].split("measures: ")[-1] == str(one.value).split("measures: ")[-1]
     )
+
+
+async def test_a_query_that_is_cancelled_again_and_again_is_asked_no_more(
+    tmp_path: Path, folder: Path
+) -> None:
+    made = await small(tmp_path)
+    service = DuckDBService(made.bucket, folder)
+    service.fail = {"leaf_0": QueryStatus(QueryState.CANCELLED)}
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await by_athena(made, ASKED, service)
+    with pytest.raises(QueryFailed, match="cancelled by somebody else"):
+        await by_athena(made, ASKED, service)

@@ -30,7 +30,18 @@ FUNCTIONS = {
         "json_extract_scalar",
         "json_format",
     ),
-    *("length", "max", "min", "nullif", "regexp_extract", "regexp_like", "replace", "row_number"),
+    *(
+        "greatest",
+        "least",
+        "length",
+        "max",
+        "min",
+        "nullif",
+        "regexp_extract",
+        "regexp_like",
+        "replace",
+        "row_number",
+    ),
     *("starts_with", "strpos", "substr", "sum", "to_hex", "to_utf8", "trim"),
 }
 SYNTAX = {  # words that brackets follow

@@ -40,6 +40,7 @@ class AthenaQueries:
         self._work_group = work_group
         self._output = output
         self.emulated = emulated
+        self.place = f"{work_group} {output}"
 
     async def start(self, sql: str, token: str) -> str:
         answer = await call(

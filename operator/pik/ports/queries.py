@@ -39,6 +39,11 @@ class QueryService(Protocol):
         """Whether DuckDB reads the segments here, in place of Trino."""
         ...
 
+    @property
+    def place(self) -> str:
+        """Where it runs and where its results go: what a query is asked with besides its text."""
+        ...
+
     async def start(self, sql: str, token: str) -> str:
         """The id of a query that is under way then. The same `token` (32 to 128 characters) with the same
         text may give the same query again, and need not."""

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from pik.api.aggregate_version import TimeBucket
+from pik.domain.errors import Incomplete
 from pik.execution.aggregate.duckdb_engine import DuckDBAnswer, record_of
 from pik.execution.aggregate.listing import list_inputs
 from pik.execution.aggregate.selection import exactly, pieces_of, refuse, scales_of
@@ -73,7 +74,7 @@ def plan(con: duckdb.DuckDBPyConnection, query: AggregateQuery, survey: str) -> 
 def finish(
     con: duckdb.DuckDBPyConnection, stream: Stream, query: AggregateQuery, found: Found, folder: Path
 ) -> DuckDBAnswer:
-    """The answer. Raises UnreadableValue."""
+    """The answer. Raises UnreadableValue and Incomplete."""
     con.execute(f"CREATE OR REPLACE TABLE found AS {found.inputs}")
     problems = (
         f"SELECT {PROBLEM}, count(*), min(event_id) FROM found"
@@ -89,6 +90,11 @@ def finish(
         " segments.number * 4294967296 + CAST(found.place AS BIGINT) AS arrival"
         " FROM found JOIN segments USING (segment)"
     )
+    [(inputs, placed)] = con.execute(
+        "SELECT (SELECT count(*) FROM found), (SELECT count(*) FROM placed)"
+    ).fetchall()
+    if inputs != placed:
+        raise Incomplete(f"of {inputs} inputs {inputs - placed} are in no segment that was asked about")
     open_columns = query.open_columns(stream.fingerprint_exclude)
     with exactly("groupBy"):
         listed = list_inputs(con, query, found.scales, open_columns, found.names, folder)

@@ -35,6 +35,7 @@ from pik.ports.queries import QueryService, QueryState, QueryStatus
 
 _FIRST_LOOK = 0.2  # seconds until a query is looked at; half as much again each time
 _LONGEST_LOOK = 5.0
+_CANCELLED_TRIES = 3
 _VOID = "void.json"
 _SHOWN = 500  # characters of a service's words
 _TOO_LARGE = ("NUMERIC_VALUE_OUT_OF_RANGE", "Decimal overflow", "Overflow in", "INVALID_CAST_ARGUMENT")
@@ -81,7 +82,7 @@ class Queries:
         query_id = await self._start(key, sql, digest)
         status = await self._ended(query_id)
         if status is None or status.state is not QueryState.SUCCEEDED:
-            raise _failure(query_id, step, status)
+            raise _failure(query_id, step, status, len(tries))
         try:
             await self._service.fetch(query_id, file)
         except NoSuchObject as error:
@@ -114,8 +115,16 @@ class Queries:
         self.bytes_scanned += status.bytes_scanned
 
     async def _start(self, key: str, sql: str, digest: str) -> str:
-        token = sha256(f"{self._stream.layout.stream_id} {key}".encode()).hexdigest()
-        record = QueryRecord(await self._service.start(sql, token), digest)
+        # a token that is known with other words is refused, so it stands for all that is asked
+        said = f"{self._stream.layout.stream_id} {key} {digest} {self._service.place}"
+        token = sha256(said.encode()).hexdigest()
+        starting = asyncio.ensure_future(self._service.start(sql, token))
+        try:
+            record = QueryRecord(await asyncio.shield(starting), digest)
+        except asyncio.CancelledError:
+            with suppress(PikError):  # a call that is under way has its effect
+                await self._left(key, QueryRecord(await starting, digest))
+            raise
         self.started += 1
         try:
             await self._stream.objects.create(key, msgspec.json.encode(record))
@@ -128,6 +137,13 @@ class Queries:
             await self._stop(record.query_id)  # nobody would find it again
             raise
         return record.query_id
+
+    async def _left(self, key: str, record: QueryRecord) -> None:
+        """A query that this process will not wait for: whoever goes on finds it, or nobody is to."""
+        if self._halted():
+            await self._stop(record.query_id)
+        else:
+            await self._stream.objects.create(key, msgspec.json.encode(record))
 
     async def _ended(self, query_id: str) -> QueryStatus | None:
         """How it ended. None: the service has forgotten it."""
@@ -189,12 +205,15 @@ async def find_summary(stream: Stream, definition_hash: str, known: AsOf) -> Que
         return None
 
 
-def _failure(query_id: str, step: str, status: QueryStatus | None) -> PikError:
+def _failure(query_id: str, step: str, status: QueryStatus | None, tries: int) -> PikError:
+    """`tries`: queries of this step before it."""
     name = f"query {query_id} ({step})"
     if status is None:
         return Incomplete(f"Athena does not know {name} any more")
     if status.state is QueryState.CANCELLED:
-        return QueryFailed(f"{name} was cancelled by somebody else")
+        # by another AggregateVersion that asks the same, say, and was suspended
+        why = f"{name} was cancelled by somebody else"
+        return Unavailable(why) if tries < _CANCELLED_TRIES else QueryFailed(why)
     reason = status.reason[:_SHOWN]
     if any(word in reason for word in _TOO_LARGE):
         return UnreadableValue(

@@ -144,8 +144,14 @@ def _fits(reading: Reading, text: str, scale: int) -> str:
     return f"({within})" if reading.places is not None else f"({within} AND {_places(text)} <= {scale})"
 
 
+_HUGE = "[eE][+-]?0*[1-9][0-9]{3}"
+
+
 def _decimal(text: str, digits: int, scale: int) -> str:
-    return f"TRY_CAST(trim(BOTH ' ' FROM {text}) AS DECIMAL({digits}, {scale}))"
+    """NULL for what has no room in it. An exponent of four digits never has, but for 0, and Trino would write
+    out all of its zeros before it saw that."""
+    cast = f"TRY_CAST(trim(BOTH ' ' FROM {text}) AS DECIMAL({digits}, {scale}))"
+    return f"CASE WHEN NOT regexp_like({text}, '{_HUGE}') THEN {cast} END"
 
 
 def _unscaled(text: str, digits: int, scale: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from types import MappingProxyType
 
 from sqlglot import exp
@@ -66,8 +65,12 @@ class Trino(Words):
             return parts[0].text
         if name not in ("greatest", "least"):
             return f"{name}({listed(parts)})"
-        sign = ">=" if name == "greatest" else "<="
-        return reduce(lambda one, other: _better(one, other, sign), (part.text for part in parts))
+        texts = [part.text for part in parts]
+        if len(texts) * sum(map(len, texts)) > _LONGEST_CHOICE:
+            raise NotSupported(f"{name}(): its parts are too long for Athena together; {payload.ELSEWHERE}")
+        # one that is NULL counts for nothing, as in DuckDB: the others stand in for it
+        each = (_first([one, *texts[:n], *texts[n + 1 :]]) for n, one in enumerate(texts))
+        return f"{name}({', '.join(each)})"
 
     def changed(self, node: exp.Expr, name: str, text: str) -> str:
         if name != "trim":
@@ -102,6 +105,9 @@ class Trino(Words):
         return payload.places(reading, source)
 
 
+_LONGEST_CHOICE = 100_000
+"""Characters of a greatest() or least(), in which each part stands as often as there are parts."""
+
 TRINO = Trino()
 
 
@@ -115,8 +121,5 @@ def _shifted(number: str, places: int) -> str:
     return f"CAST(CAST({number} AS VARCHAR) || 'e-{places}' AS DECIMAL(38, 0))"
 
 
-def _better(one: str, other: str, sign: str) -> str:
-    return (
-        f"(CASE WHEN {one} IS NULL THEN {other} WHEN {other} IS NULL THEN {one}"
-        f" WHEN {one} {sign} {other} THEN {one} ELSE {other} END)"
-    )
+def _first(texts: Sequence[str]) -> str:
+    return f"coalesce({', '.join(texts)})"
