@@ -8,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from msgspec import structs
+from msgspec import json, structs
 
 from controller.clusters import Cluster
 from controller.manifests import JOB, STREAM, events
 from pik.api.replay_job import TimeField
 from pik.api.targets import TargetType
 from pik.controller.objects import ObjectKey
-from pik.domain.errors import Unavailable
+from pik.domain.errors import Refused, Unavailable
 from pik.domain.instants import Instant
-from pik.execution.replay.occupancy import occupy
+from pik.execution.replay.occupancy import leave, occupy
 from pik.memory.objects import MemoryObjectStore
 from pik.memory.sink import DELIVERED, accept
 from pik.planning.replay.messages import Message
-from pik.planning.replay.occupancy import Occupant
+from pik.planning.replay.occupancy import STANDS, Occupancy, Occupant
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.sinks import Delivery, Disposition
 from reading.streams import world
@@ -166,6 +166,40 @@ async def test_a_run_that_is_held_keeps_its_place(cluster: Cluster) -> None:
     assert state(cluster, second) == "TargetBusy"
 
 
+def places(cluster: Cluster) -> list[str]:
+    """Names of those that have a place."""
+    buckets = cluster.account.buckets.values()
+    found = [one.body for there in buckets for key, one in there.objects.items() if "targets/" in key]
+    return [one.name for body in found for one in json.decode(body, type=Occupancy).runs]
+
+
+@pytest.mark.parametrize("gone", [_deleted, _another_run])
+async def test_a_place_is_given_up_with_the_run(cluster: Cluster, gone: Callable[[Cluster], None]) -> None:
+    await begun(cluster)
+    assert places(cluster) == ["first"]
+    gone(cluster)
+    await cluster.advance(60)
+    assert places(cluster) == []
+
+
+async def test_a_run_that_could_not_begin_has_no_place(cluster: Cluster) -> None:
+    await stream(cluster)
+    had = []
+
+    def fault(call: str) -> Exception | None:
+        if call != "objects.create" or not places(cluster):
+            return None
+        had.append(places(cluster))
+        return Refused("no")
+
+    cluster.cloud.fault = fault
+    taken = cluster.apply(job("first"))
+    await cluster.settle()
+    assert had == [["first"]]
+    assert cluster.status(taken).run is None
+    assert places(cluster) == []
+
+
 def run(number: int) -> Occupant:
     return Occupant(f"{number:064x}", "tests", f"job{number}", "1", TimeField.EVENT_TIME, "a", "b", "now")
 
@@ -216,6 +250,46 @@ async def test_a_run_without_an_object_has_its_place_until_its_time_is_up(tmp_pa
     assert await ask(structs.replace(function, until=None)) is None
     stored = await made.stream.objects.read(made.stream.layout.target("SQS there"))
     assert b"until" not in stored.body
+
+
+async def test_a_function_waits_for_a_job_that_asks_and_not_for_one_that_is_gone(tmp_path: Path) -> None:
+    made = await world(tmp_path)
+
+    def soon(seconds: int) -> str:
+        return Instant(made.clock.now().micros + seconds * 1_000_000).text
+
+    async def asks(other: Occupant, until: str | None) -> Occupant | None:
+        now = made.clock.now()
+        times = {"since": now.text, "until": until, "asked": None if until else now.text}
+        wanted = (lambda one, _: one.stands(now)) if until else (lambda *_: True)
+        return await occupy(made.stream, "SQS there", structs.replace(other, **times), wanted)
+
+    assert await asks(run(1), None) is None
+    began = made.clock.now().text
+    for _ in range(4):
+        await made.clock.sleep(STANDS / 2)
+        found = await asks(run(2), soon(10))
+        assert found is not None
+        assert (found.name, found.since) == ("job1", began)
+        assert await asks(run(1), None) is None
+    assert await asks(run(1), soon(9_000)) is None  # the same run, by a function: its place does not end so
+    await made.clock.sleep(9_000)
+    assert await asks(run(2), soon(10)) is not None
+    await made.clock.sleep(STANDS)
+    assert await asks(run(2), soon(10)) is None
+
+
+async def test_a_slice_that_was_changed_takes_the_place_that_it_has_now(tmp_path: Path) -> None:
+    made = await world(tmp_path)
+    first, later = run(1), structs.replace(run(2), start="c", end="d")
+    assert await occupy(made.stream, "SQS there", first, lambda *_: True) is None
+    wider = structs.replace(first, end="d", since="later")
+    assert await occupy(made.stream, "SQS there", wider, lambda *_: True) is None
+    found = await occupy(made.stream, "SQS there", later, lambda *_: True)
+    assert found == structs.replace(wider, since="now")
+    await leave(made.stream, "SQS there", first.run_id)
+    await leave(made.stream, "nobody's", first.run_id)
+    assert await occupy(made.stream, "SQS there", later, lambda *_: True) is None
 
 
 async def test_runs_of_an_entity_each_are_in_nobodys_way(tmp_path: Path) -> None:

@@ -223,7 +223,8 @@ def test_a_try_that_fails_is_gone_on_with_by_the_next(there: Deployed) -> None:
 def test_a_queue_that_another_run_sends_to_is_waited_for(there: Deployed) -> None:
     place, stream = there.place, there.stream
     target = TargetAddress(TargetType.SQS, there.queue).place
-    other = Occupant("f" * 64, "shop", "backfill", "1", TimeField.EVENT_TIME, at(0), at(60), at(0))
+    now = stream.clock.now().text
+    other = Occupant("f" * 64, "shop", "backfill", "1", TimeField.EVENT_TIME, at(0), at(60), now)
     place.s3.delete_object(Bucket=place.name, Key=stream.layout.target(target))
     assert asyncio.run(occupy(stream, target, other, lambda *_: True)) is None
     told, error = place.tried(there.bounded, call(0, 5, run_key="later"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from pik.api.capture_stream import Approval, CaptureStream
@@ -20,7 +21,7 @@ from pik.controller.replay_status import (
     with_plan,
     with_progress,
 )
-from pik.controller.replay_targets import target_taken
+from pik.controller.replay_targets import former_target_left, target_left, target_taken
 from pik.controller.runs import Run
 from pik.controller.world import World
 from pik.domain.errors import PikError
@@ -68,6 +69,7 @@ async def reconcile_replay(resource: ReplayJob, world: World) -> Pass:
     job = JobPass(resource, world, opened, stream.spec.replayPolicy, spec, identity)
     if status.run is not None and status.run.id != identity:
         # another runKey: another run
+        await former_target_left(opened.stream, status.run.id)
         conditions = status.conditions
         for kind in (_T.PLANNED, _T.APPROVED, _T.RECONCILED):
             conditions = without_condition(conditions, kind)
@@ -84,7 +86,18 @@ async def finalize_replay(resource: ReplayJob, world: World) -> Outcome:
     if not await world.runs.stopped(key):
         return Waiting(Reason.RUNNING, "the run stops at its next checkpoint", again=1.0)
     await world.background.stop(key)
+    if resource.status.run is not None:
+        await _left(resource, resource.status.run.id, world)
     return Done(Reason.SUCCEEDED)
+
+
+async def _left(resource: ReplayJob, run: str, world: World) -> None:
+    """Its place at the target is free at once, where the stream is open; else its time comes."""
+    at = resource.spec.streamRef
+    opened = world.workshop.find(stream_of(resource.metadata.namespace, at.namespace, at.name))
+    if opened is not None and opened.whole:
+        with suppress(PikError):
+            await former_target_left(opened.stream, run)
 
 
 async def _without_stream(resource: ReplayJob, held: Waiting | Stalled, world: World) -> Pass:
@@ -152,14 +165,18 @@ async def _before_run(job: JobPass, status: ReplayJobStatus) -> Pass:
         return Pass(status, taken)
     required = job.policy.approval is Approval.REQUIRED
     by = spec.approval.by if spec.approval is not None and required else None
-    record = await begin_run(
-        job.opened.stream,
-        plan,
-        namespace=resource.metadata.namespace,
-        name=resource.metadata.name,
-        run_key=spec.runKey,
-        approved_by=by,
-    )
+    try:
+        record = await begin_run(
+            job.opened.stream,
+            plan,
+            namespace=resource.metadata.namespace,
+            name=resource.metadata.name,
+            run_key=spec.runKey,
+            approved_by=by,
+        )
+    except PikError:
+        await target_left(job)
+        raise
     status = status.model_copy(update={"progress": ProgressStatus(skippedDuplicates=plan.measure.repeats)})
     return await _run(job, status, record)
 

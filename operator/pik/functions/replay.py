@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from pik.functions.replay_request import InvalidRequest, Job, ReplayRequest, job
 from pik.functions.streams import THREADS, access_of, make_room, memory_of, opened
 from pik.functions.tasks import decode_task
 from pik.planning.replay.estimate import estimated_seconds
-from pik.planning.replay.occupancy import occupant
+from pik.planning.replay.occupancy import Occupant, occupant
 from pik.planning.replay.pace import effective_pace
 from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.policy import StreamAddresses, approval_refusal, plan_refusals, spec_refusals
@@ -223,7 +223,7 @@ class ReplayFunction:
             now = clock.now()
             until = Instant(now.micros + round(max(0.0, invocation.seconds_left()) * 1_000_000)).text
             own = occupant(spec, run_id, job.namespace, job.name, job.spec.runKey, now.text, until)
-            other = await occupy(self._stream, spec.target.place, own, lambda _run, _begun: True)
+            other = await occupy(self._stream, spec.target.place, own, _still_asked(now))
             if other is None:
                 return
             if invocation.seconds_left() < margin:
@@ -262,6 +262,11 @@ def replay_function(environ: Mapping[str, str], scratch: Path) -> ReplayFunction
     """As the environment says. Raises ValueError for what is no task."""
     task = decode_task(environ[TASK], ReplayTask)
     return ReplayFunction(task, access_of(environ), scratch, task.memory or memory_of(environ))
+
+
+def _still_asked(now: Instant) -> Callable[[Occupant, bool], bool]:
+    """Of a ReplayJob's run: nobody here sees the job, and it may be gone."""
+    return lambda run, _: run.stands(now)
 
 
 def _no_condition(where: str) -> str:

@@ -2,7 +2,8 @@
 
 One object for each target, changed by `If-Match` alone: of two runs that ask at the same time one is first. A
 run is in it from before its record is made until it has ended, also while it is held; it leaves with the next
-one that asks, by its end, or because whoever it was for is gone, or its time is up.
+one that asks, by its end, or because whoever it was for is gone, or its time is up. Whoever sends asks before
+it begins and before it goes on, so that one whose place was taken away waits, and does no harm.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pik.execution.replay.once import PATIENCE
 from pik.execution.replay.runs import read_end, read_record
 from pik.execution.retrying import until_answered
 from pik.execution.stream import Stream
-from pik.planning.replay.occupancy import Occupancy, Occupant, overlapping
+from pik.planning.replay.occupancy import Occupancy, Occupant, overlapping, renewed
 
 
 async def occupy(
@@ -37,10 +38,20 @@ async def occupy(
         in_the_way = overlapping(run, others)
         if in_the_way is not None:
             return in_the_way
-        if any((one.run_id, one.until) == (run.run_id, run.until) for one in there.runs):
+        before = next((one for one in there.runs if one.run_id == run.run_id), None)
+        wanted = renewed(run, before)
+        if wanted == before or await _write(stream, key, Occupancy(target, (*others, wanted)), etag):
             return None
-        if await _write(stream, key, Occupancy(target, (*others, run)), etag):
-            return None
+
+
+async def leave(stream: Stream, target: str, run_id: str) -> None:
+    """The run sends no more to the target, for the present at least. Done again it changes nothing."""
+    key = stream.layout.target(target)
+    while True:
+        there, etag = await _read(stream, key)
+        others = tuple(one for one in there.runs if one.run_id != run_id)
+        if others == there.runs or await _write(stream, key, Occupancy(target, others), etag):
+            return
 
 
 async def _is_over(stream: Stream, run: Occupant, is_wanted: Callable[[Occupant, bool], bool]) -> bool:
