@@ -21,8 +21,8 @@ from pik.execution.replay.occupancy import leave, occupy
 from pik.memory.objects import MemoryObjectStore
 from pik.memory.sink import DELIVERED, accept
 from pik.planning.replay.messages import Message
-from pik.planning.replay.occupancy import STANDS, Occupancy, Occupant
-from pik.planning.replay.spec import TargetAddress
+from pik.planning.replay.occupancy import STANDS, Occupancy, Occupant, occupant
+from pik.planning.replay.spec import TargetAddress, replay_spec, run_id
 from pik.ports.sinks import Delivery, Disposition
 from reading.streams import world
 
@@ -198,6 +198,44 @@ async def test_a_run_that_could_not_begin_has_no_place(cluster: Cluster) -> None
     assert had == [["first"]]
     assert cluster.status(taken).run is None
     assert places(cluster) == []
+
+
+@pytest.mark.parametrize("stalled", [True, False])
+async def test_a_place_of_one_that_stalled_before_it_began_is_free(cluster: Cluster, stalled: bool) -> None:
+    """As after a crash between the two, and a change of what the stream's owner allows."""
+    things = cluster.apply(STREAM + ("  replayPolicy: {maxEvents: 3}\n" if stalled else ""))
+    await cluster.settle()
+    await cluster.ingest(things, events(6))
+    first = cluster.apply(job("first", *(() if stalled else (("mode: Run", "mode: Run\n  suspend: true"),))))
+    await cluster.settle()
+    assert state(cluster, first) == ("PolicyExceeded" if stalled else "Suspended")
+    opened = cluster.workshop.find(things)
+    assert opened is not None
+    asked = replay_spec(cluster.objects.there[first].spec, "default")
+    identity = run_id(opened.place.stream_id, "default", "first", "1")
+    place = occupant(asked, identity, "default", "first", "1", cluster.clock.now().text)
+    assert await occupy(opened.stream, asked.target.place, place, lambda *_: True) is None
+    assert places(cluster) == ["first"]
+    second = cluster.apply(
+        job("second", (FEBRUARY, '{from: "2026-02-10T00:00:04Z", to: "2026-03-01T00:00:00Z"}'))
+    )
+    await cluster.settle()
+    assert state(cluster, second) == "Succeeded"
+
+
+async def test_a_run_whose_slice_was_changed_goes_on_no_more(cluster: Cluster) -> None:
+    first = await begun(cluster)
+    resource = cluster.objects.there[first]
+    window = resource.spec.select.window.model_copy(update={"to": "2026-02-20T00:00:00Z"})
+    select = resource.spec.select.model_copy(update={"window": window})
+    spec = resource.spec.model_copy(update={"select": select})
+    cluster.objects.there[first] = resource.model_copy(update={"spec": spec})  # without an API server's rules
+    cluster.manager.changed(first)
+    await cluster.advance(60)
+    assert state(cluster, first) == "RunKeyConflict"
+    second = cluster.apply(job("second"))
+    await cluster.settle()
+    assert state(cluster, second) == "Succeeded"
 
 
 def run(number: int) -> Occupant:
