@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,9 +22,12 @@ from pik.aws.sqs_sink import SQSSink
 from pik.aws.system import ThreadOffload
 from pik.domain.errors import Denied
 from pik.execution.replay.ledger import read_ledger, reconcile_run
+from pik.execution.replay.pacing import Pacer
+from pik.execution.replay.settings import ShardSettings
 from pik.memory.system import InlineOffload
 from pik.planning.replay.batches import TargetOrder, batches
-from pik.planning.replay.records import EndState
+from pik.planning.replay.pace import EffectivePace
+from pik.planning.replay.records import EndState, Result
 from pik.ports.sinks import Batch, Disposition
 from reading.streams import world
 from replay.functions import Function
@@ -75,18 +79,43 @@ async def test_events_that_the_function_names_are_told_from_the_rest(
     assert len(function.taken()) == 2
 
 
-async def test_a_function_that_fails_is_tried_with_halves_down_to_the_event(
-    sink: LambdaSink, function: Function
+async def test_a_function_that_fails_is_to_be_tried_with_halves(sink: LambdaSink, function: Function) -> None:
+    deliveries = await sink.send(batch(event(0, "a"), event(1, "b", data=RAISE)))
+    assert [d.disposition for d in deliveries] == [Disposition.APART] * 2
+    [delivery] = await sink.send(batch(event(1, "b", data=RAISE)))
+    assert (delivery.disposition, delivery.reason) == (Disposition.FAILED, "FunctionError")
+    assert delivery.answer.startswith("Runtime.HandlerError, request ")
+    assert "specversion" not in delivery.answer  # the message of the error has the event in it
+
+
+@pytest.mark.parametrize("action", ["HoldEntity", "Stop"])
+async def test_halves_go_down_to_the_event_at_the_pace_and_all_calls_are_told(
+    tmp_path: Path, action: str
 ) -> None:
-    events = [event(n, f"e{n}", data=RAISE if n == 5 else b"{}") for n in range(8)]
-    deliveries = await sink.send(batch(*events))
-    assert [d.disposition for d in deliveries] == [
-        Disposition.FAILED if n == 5 else Disposition.DELIVERED for n in range(8)
-    ]
-    assert deliveries[5].reason == "FunctionError"
-    assert deliveries[5].answer.startswith("Runtime.HandlerError, request ")
-    assert "specversion" not in deliveries[5].answer  # the message of the error has the event in it
-    assert {body["id"] for body in function.bodies()} == {e.event_id for e in events} - {events[5].event_id}
+    client = Raising(b'"bad"')
+    sink = LambdaSink(client, InlineOffload(), "f", waits=True, batch_events=8, in_flight=1)  # type: ignore[arg-type]
+    made = await world(tmp_path)
+    events = [event(n, f"e{n}", data=b'"bad"' if n == 5 else b"{}") for n in range(16)]
+    pacer = Pacer(made.clock, EffectivePace(events_per_second=8.0))
+    began = made.clock.now().micros
+    plan, end = await ran(
+        made, events, sink, changes={"pacer": pacer, "settings": ShardSettings()}, onError={"action": action}
+    )  # type: ignore[arg-type]
+    assert end is not None
+    entries = [entry async for _, chunk in read_ledger(made.stream, plan.run_id) for entry in chunk]
+    tried = {entry.event_id: entry.attempts for entry in entries}
+    assert tried == {one: client.calls[one] for one in tried}
+    assert client.calls[events[5].event_id] == 3 + ShardSettings().attempts
+    seconds = (made.clock.now().micros - began) / 1_000_000
+    assert seconds >= (sum(client.calls.values()) - 8) / 8.0
+    failed = [entry.event_id for entry in entries if entry.result is Result.FAILED]
+    if action == "HoldEntity":
+        assert failed == [events[5].event_id]
+        assert (end.totals.sent, client.calls[events[15].event_id]) == (15, 1)
+    else:
+        assert failed == [one.event_id for one in events[5:8]]
+        assert client.calls[events[7].event_id] == 2
+        assert not any(one.event_id in client.calls for one in events[8:])
 
 
 @pytest.mark.parametrize(
@@ -157,14 +186,32 @@ async def test_what_is_not_now_is_told_so(
         await sink.send(batch(event(0)))
 
 
-async def test_a_call_that_is_refused_as_a_whole_is_tried_one_by_one(
+@pytest.mark.parametrize(
+    "code",
+    [
+        "SnapStartNotReadyException",
+        "EFSMountConnectivityException",
+        "EFSMountTimeoutException",
+        "EFSIOException",
+    ],
+)
+async def test_a_function_that_cannot_be_started_yet_is_tried_again(code: str) -> None:
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 408}}
+    client = Failing(ClientError(answer, "Invoke"))  # type: ignore[arg-type]
+    sink = LambdaSink(client, InlineOffload(), "f", waits=True, batch_events=2)  # type: ignore[arg-type]
+    deliveries = await sink.send(batch(event(0, "a"), event(1, "b")))
+    assert {(d.disposition, d.reason) for d in deliveries} == {(Disposition.RETRYABLE, "FunctionNotReady")}
+
+
+async def test_a_call_that_is_refused_as_a_whole_is_to_be_tried_with_halves(
     sink: LambdaSink, function: Function, proxy: FaultProxy
 ) -> None:
     no = Fault(Kind.CODE, code="RequestTooLargeException", status=413)
     proxy.policy = script({INVOKE: [no, no]})
     deliveries = await sink.send(batch(event(0, "a"), event(1, "b")))
-    assert [d.disposition for d in deliveries] == [Disposition.REFUSED, Disposition.DELIVERED]
-    assert deliveries[0].reason == "RequestTooLargeException"
+    assert [d.disposition for d in deliveries] == [Disposition.APART] * 2
+    [delivery] = await sink.send(batch(event(0, "a")))
+    assert (delivery.disposition, delivery.reason) == (Disposition.REFUSED, "RequestTooLargeException")
 
 
 async def test_a_run_through_failures_keeps_order_and_buries_what_no_try_brought(
@@ -219,6 +266,32 @@ class Returning:
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:  # noqa: N803
         self.sizes.append((len(orjson.loads(Payload)["Records"]), len(Payload)))
         return {"Payload": Body(self._answer), "ResponseMetadata": {"RequestId": "r"}}
+
+
+class Raising:
+    """A client whose function fails where this is in an event. `calls`: by event, how many it was in."""
+
+    def __init__(self, poison: bytes) -> None:
+        self._poison = poison
+        self.calls: Counter[str] = Counter()
+
+    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> Any:  # noqa: N803
+        bodies = [record["body"] for record in orjson.loads(Payload)["Records"]]
+        self.calls.update(orjson.loads(body)["id"] for body in bodies)
+        metadata = {"ResponseMetadata": {"RequestId": "r"}}
+        if any(self._poison.decode() in body for body in bodies):
+            return {"Payload": Body(b'{"errorType": "E"}'), "FunctionError": "Unhandled", **metadata}
+        return {"Payload": Body(b"{}"), **metadata}
+
+
+class Failing:
+    """A client whose calls all fail."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def invoke(self, **_: Any) -> Any:
+        raise self._error
 
 
 class Body:

@@ -5,8 +5,8 @@ Quotas (Lambda developer guide): 6 MB of request for a call that waits, and 1 MB
 was 256 KiB until 2025: such calls are filled up to that. A call's payload has the events as JSON strings,
 twice as long as the events at most; a larger event goes alone, and Lambda says whether it takes it.
 
-A function that fails says nothing of the single events: each half of them is tried again by itself, down to
-the event that it cannot take.
+A function that fails says nothing of the single events, nor does a call that is refused: each half of them is
+to be tried by itself, down to the event that cannot be taken.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
+from msgspec import structs
 
 from pik.aws.clients import LONGEST_INVOKE
-from pik.aws.deliveries import failed, missing, one_by_one, part, refused
+from pik.aws.deliveries import failed, missing, refused
 from pik.aws.errors import call, is_code
 from pik.domain.errors import NoSuchTable, Refused, Unavailable
 from pik.planning.replay.batches import TargetOrder
@@ -32,7 +33,17 @@ if TYPE_CHECKING:
 _WAITING_BYTES = 6 * 1_000_000
 _EVENT_BYTES = 262_144
 _RECORD_BYTES = 1_200  # what a record has beside the event, at most
-_PATIENCE = ("ResourceConflictException",)  # it is being created or updated
+_PATIENCE = (  # it is being created or updated, or what it needs at its start is not there yet
+    "ResourceConflictException",
+    "CodeArtifactUserPendingException",
+    "SnapStartNotReadyException",
+    "SnapStartTimeoutException",
+    "EFSIOException",
+    "EFSMountConnectivityException",
+    "EFSMountTimeoutException",
+    "S3FilesMountConnectivityException",
+    "S3FilesMountTimeoutException",
+)
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -89,11 +100,8 @@ class LambdaSink:
         except Refused as error:
             if is_code(error, *_PATIENCE):
                 return [Delivery(Disposition.RETRYABLE, str(error)[:300], "FunctionNotReady")] * count
-            return [refused(error)] if count == 1 else await one_by_one(batch, self.send)
-        if answered.error is not None and count > 1:
-            half = count // 2
-            first = await self.send(part(batch, list(range(half))))
-            return first + await self.send(part(batch, list(range(half, count))))
+            told = refused(error)
+            return [told if count == 1 else structs.replace(told, disposition=Disposition.APART)] * count
         return judged(batch, answered) if self._waits else [_taken(answered)] * count
 
     async def close(self) -> None: ...
@@ -125,7 +133,9 @@ def judged(batch: Batch, answered: Answered) -> list[Delivery]:
     `messageId`; whatever has none means that all are taken. As with a queue, a name that was not in the batch
     means that none is known to be."""
     if answered.error is not None:
-        return [_unhandled("FunctionError", answered.error, answered)] * len(batch.messages)
+        told = _unhandled("FunctionError", answered.error, answered)
+        count = len(batch.messages)
+        return [told if count == 1 else structs.replace(told, disposition=Disposition.APART)] * count
     named = _failures(answered.payload)
     keys = [message.key for message in batch.messages]
     if named is None or not named <= {*keys}:

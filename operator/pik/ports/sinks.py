@@ -40,6 +40,7 @@ class Disposition(StrEnum):
     RETRYABLE = "Retryable"  # not now, or nobody knows
     FAILED = "Failed"  # not this one, and nobody knows why: refused when all tries came to that
     REFUSED = "Refused"  # for good
+    APART = "Apart"  # all of a call that failed as a whole: each half of it by itself
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):

@@ -151,11 +151,13 @@ class Courier:
         fates: Fates,
         *,
         paced: bool,
+        tries: int = 0,
     ) -> None:
         """One call, repeated for the messages that may be taken later. It overtakes nothing: those of one
-        call are of different entities, or the target keeps no order, or takes all or none."""
+        call are of different entities, or the target keeps no order, or takes all or none. `tries`: that were
+        made before, in larger calls."""
         pending = positions
-        hidden = 0  # tries that a client underneath made by itself
+        hidden = tries  # and those that a client underneath made by itself
         for attempt in range(1, self._settings.attempts + 1):
             if paced:
                 await self._lease.sleep(self._pacer.take(len(pending)))
@@ -165,6 +167,16 @@ class Courier:
             )
             outlasting = sink.traits.longest_call > self._settings.lease_seconds / 2
             deliveries = await (self._lease.during(sending) if outlasting else sending)
+            if deliveries[0].disposition is Disposition.APART:
+                made = attempt + hidden - 1 + deliveries[0].tries
+                half = len(pending) // 2
+                for part in (range(half), range(half, len(pending))):
+                    halved = [pending[n] for n in part]
+                    if self._is_over(fates):  # they were in a call that failed, and are in no other
+                        fates.give_up(list(zip(halved, deliveries, strict=False)), made)
+                    else:
+                        await self._send(sink, chunk, messages, halved, fates, paced=paced, tries=made)
+                return
             later = fates.settle(pending, deliveries, attempt + hidden - 1)
             if not later:
                 return
