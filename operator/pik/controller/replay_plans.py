@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pik.api.conditions import ConditionType, Reason, condition_of
-from pik.api.replay_job import Mode, ReplayJobStatus, StaleAction
+from pik.api.replay_job import Mode, ReplayJobStatus
 from pik.controller.engines import selector_of
 from pik.controller.faults import STALLED_AGAIN
 from pik.controller.outcome import Stalled, Waiting
 from pik.controller.replay_status import JobPass
 from pik.execution.reading.snapshot import take_snapshot
+from pik.execution.replay.changed import change_since, is_kept
 from pik.execution.replay.dry_run import dry_run
 from pik.execution.replay.runs import read_plan
-from pik.planning.replay.plan import ReplayPlan, may_hold_newer
+from pik.planning.replay.plan import ReplayPlan
 
 _PLAN = "plan"  # the names of these works in the background
 _CHECK = "check"
@@ -53,31 +54,19 @@ async def made_plan(job: JobPass) -> ReplayPlan | None:
 
 
 async def changed_since(job: JobPass, plan: ReplayPlan) -> Waiting | Stalled | None:
-    """Whether a slice that must not set entities back has changed since its plan was made. What has come in
-    since can only matter where it may be newer than an event of the slice."""
-    if plan.spec.on_stale is not StaleAction.FAIL:
+    """Whether a slice that must not set entities back has changed since its plan was made."""
+    if not is_kept(plan):
         return None
 
     async def look() -> Stalled | None:
         stream = job.opened.stream
-        snapshot = await take_snapshot(stream, now=job.world.clock.now())
-        known = {segment.key for segment in plan.segments}
-        new = [entry for entry in snapshot.segments if entry.key not in known]
-        if not any(may_hold_newer(plan.spec, entry) for entry in new):
+        change = await change_since(stream, plan, selector_of(stream, job.world.memory))
+        if change is None:
             return None
-        measure = (await selector_of(stream, job.world.memory).measure(plan.spec, snapshot.segments)).measure
-        if measure.stale > 0:
-            message = (
-                f"{measure.stale} entities have got newer events outside the slice since the plan was made"
-            )
-            return Stalled(Reason.STALE_EVENTS, message, again=STALLED_AGAIN)
-        if measure.matched != plan.measure.matched:
-            message = (
-                f"the slice held {plan.measure.matched} events when it was planned and now holds "
-                f"{measure.matched}: set mode to DryRun to see the new plan, or onStale to Send"
-            )
-            return Stalled(Reason.PLAN_CHANGED, message, again=STALLED_AGAIN)
-        return None
+        message = change.message
+        if change.reason is Reason.PLAN_CHANGED:
+            message += ": set mode to DryRun to see the new plan, or onStale to Send"
+        return Stalled(change.reason, message, again=STALLED_AGAIN)
 
     looked = job.world.background.poll(job.key, _CHECK, plan.hash, look)
     return (

@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -23,10 +23,11 @@ from pik.aws.system import ThreadOffload
 from pik.domain.errors import InvalidExpression, OutOfMemory, PikError, RunKeyConflict
 from pik.domain.instants import Instant
 from pik.execution.reading.snapshot import take_snapshot
+from pik.execution.replay.changed import change_since, is_kept
 from pik.execution.replay.dry_run import dry_run
 from pik.execution.replay.duckdb_selector import DuckDBSelector
 from pik.execution.replay.ledger import read_progress
-from pik.execution.replay.occupancy import occupy
+from pik.execution.replay.occupancy import leave, occupy
 from pik.execution.replay.pacing import Pacer
 from pik.execution.replay.run import run_replay
 from pik.execution.replay.runs import begin_run, planned, read_end, read_plan, read_record, same_run
@@ -45,6 +46,8 @@ from pik.planning.replay.plan import ReplayPlan
 from pik.planning.replay.policy import StreamAddresses, approval_refusal, plan_refusals, spec_refusals
 from pik.planning.replay.records import End, EndState, Totals
 from pik.planning.replay.spec import TargetAddress
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +83,17 @@ class ReplayTask(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Declined(PikError):
-    """Nothing is sent, and nothing will be however often this is tried. `scanned`: events of the slice, where
-    they were counted; `job`: what to apply instead."""
+    """Nothing more is sent, and nothing will be however often this is tried. `scanned`: events of the slice,
+    where they were counted; `job`: what to apply instead; `sent`: by the run, before."""
 
-    def __init__(self, reason: str, message: str, scanned: int = 0, job: Job | None = None) -> None:
+    def __init__(
+        self, reason: str, message: str, scanned: int = 0, job: Job | None = None, sent: int = 0
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.scanned = scanned
         self.job = job
+        self.sent = sent
 
 
 class Unfinished(PikError):
@@ -116,9 +122,9 @@ class ReplayFunction:
         try:
             return self._runner.run(self._replayed(event, invocation))
         except Declined as why:
-            log.error("nothing is replayed: %s: %s", why.reason, why)  # noqa: TRY400 - it says all
+            log.error("nothing more is replayed: %s: %s", why.reason, why)  # noqa: TRY400 - it says all
             error = {"reason": why.reason, "message": str(why)}
-            answer = {"scanned": why.scanned, "sent": 0, "error": error}
+            answer = {"scanned": why.scanned, "sent": why.sent, "error": error}
             return answer if why.job is None else {**answer, "replay_job": _yaml(why.job, Mode.DRY_RUN)}
 
     def close(self) -> None:
@@ -132,7 +138,6 @@ class ReplayFunction:
             job = job_of(request, task.stream, task.queue_url, task.on_stale, invocation.request_id)
         except InvalidRequest as error:
             raise Declined(INVALID, str(error)) from error
-        self._refuse_spec(job)
         run_id = job.run_id(task.stream.stream_id)
         left = invocation.seconds_left()
         margin = min(_MARGIN, left / _SHARE)
@@ -143,19 +148,19 @@ class ReplayFunction:
             except RunKeyConflict as error:
                 raise Declined(Reason.RUN_KEY_CONFLICT, str(error)) from error
             plan = await planned(self._stream, run_id)
-            if request.plan not in (None, plan.hash):
-                raise Declined(NO_PLAN, f"run_key {job.spec.runKey} was begun with the plan {plan.hash}")
-            if request.dry_run:
-                return _shown(plan, job)
-            self._refuse_unapproved(plan, job)
-            if await read_end(self._stream, run_id) is None:
-                await self._until_free(job, run_id, invocation, margin)
-            return await self._run(plan, job, invocation, margin)
+            try:
+                return await self._gone_on(plan, request, job, invocation, margin)
+            except Declined as why:
+                sent = (await read_progress(self._stream, run_id)).totals.sent
+                raise Declined(why.reason, str(why), plan.measure.matched, why.job, sent) from why
+        self._refuse_spec(job)
         plan = await self._plan(request, job, run_id, left - margin)
         if request.dry_run:
             return _shown(plan, job)
         self._refuse_plan(plan, job, left - margin)
-        await self._until_free(job, run_id, invocation, margin)
+        waited = await self._until_free(job, run_id, invocation, margin)
+        if is_kept(plan) and (waited or request.plan is not None):
+            await self._refuse_changed(plan, job, invocation.seconds_left() - margin)
         await begin_run(
             self._stream,
             plan,
@@ -164,6 +169,22 @@ class ReplayFunction:
             run_key=job.spec.runKey,
             approved_by=None,
         )
+        return await self._run(plan, job, invocation, margin)
+
+    async def _gone_on(
+        self, plan: ReplayPlan, request: ReplayRequest, job: Job, invocation: Invocation, margin: float
+    ) -> dict[str, Any]:
+        """A run that was begun before: what it came to, where it has ended."""
+        if request.plan not in (None, plan.hash):
+            raise Declined(NO_PLAN, f"run_key {job.spec.runKey} was begun with the plan {plan.hash}")
+        if request.dry_run:
+            return _shown(plan, job)
+        end = await read_end(self._stream, plan.run_id)
+        if end is not None:
+            return _told(plan, job, end)
+        self._refuse_spec(job)
+        self._refuse_unapproved(plan, job)
+        await self._until_free(job, plan.run_id, invocation, margin)
         return await self._run(plan, job, invocation, margin)
 
     def _refuse_spec(self, job: Job) -> None:
@@ -178,10 +199,25 @@ class ReplayFunction:
             if shown is None or shown.spec != job.planned:
                 raise Declined(NO_PLAN, f"no plan {request.plan} of this slice was shown under this run_key")
             return shown
+
+        async def plan() -> ReplayPlan:
+            snapshot = await take_snapshot(self._stream, now=self._stream.clock.now())
+            return await dry_run(self._stream, snapshot, job.planned, run_id, self._selector)
+
+        return await self._read(plan(), job, seconds)
+
+    async def _refuse_changed(self, plan: ReplayPlan, job: Job, seconds: float) -> None:
+        """Of a slice that must not set entities back, whose plan is of some time ago."""
+        change = await self._read(change_since(self._stream, plan, self._selector), job, seconds)
+        if change is not None:
+            await leave(self._stream, plan.spec.target.place, plan.run_id)
+            raise Declined(change.reason, change.message, plan.measure.matched)
+
+    async def _read(self, reading: Awaitable[T], job: Job, seconds: float) -> T:
+        """What comes of reading the slice, where that fits into the invocation."""
         try:
             async with asyncio.timeout(seconds):
-                snapshot = await take_snapshot(self._stream, now=self._stream.clock.now())
-                return await dry_run(self._stream, snapshot, job.planned, run_id, self._selector)
+                return await reading
         except TimeoutError as error:
             message = f"the slice could not be read within the {seconds:.0f} s that there were"
             raise Declined(TOO_LARGE, _instead(message, job), job=job) from error
@@ -215,17 +251,19 @@ class ReplayFunction:
                 message = f"the slice has {wanted:,.0f} {of}, and one invocation takes {most:,.0f}"
                 raise Declined(TOO_LARGE, _instead(message, job), measure.matched, job)
 
-    async def _until_free(self, job: Job, run_id: str, invocation: Invocation, margin: float) -> None:
+    async def _until_free(self, job: Job, run_id: str, invocation: Invocation, margin: float) -> bool:
         """Waits while another run sends what may be the same to the queue: one of a function ends soon, and
-        of one of a ReplayJob an operator knows more. Raises `Unfinished`."""
+        of one of a ReplayJob an operator knows more. Whether it had to. Raises `Unfinished`."""
         spec, clock = job.planned, self._stream.clock
+        waited = False
         while True:
             now = clock.now()
             until = Instant(now.micros + round(max(0.0, invocation.seconds_left()) * 1_000_000)).text
             own = occupant(spec, run_id, job.namespace, job.name, job.spec.runKey, now.text, until)
             other = await occupy(self._stream, spec.target.place, own, _still_asked(now))
             if other is None:
-                return
+                return waited
+            waited = True
             if invocation.seconds_left() < margin:
                 raise Unfinished(
                     f"run {other.run_key!r} of {other.namespace}/{other.name} sends {other.start} to"
