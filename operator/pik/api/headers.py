@@ -10,6 +10,9 @@ from pik.api.rules import Rule, RuledBy
 
 _NEVER = (
     *("authorization", "proxy-authorization", "cookie", "set-cookie"),  # who somebody is
+    *("x-api-key", "x-auth-token", "x-amz-security-token"),
+    *("x-amzn-oidc-data", "x-amzn-oidc-accesstoken", "x-amzn-oidc-identity"),  # of a load balancer
+    *("x-forwarded-access-token", "x-forwarded-client-cert"),  # of a proxy
     *("host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
     *("content-length", "content-type", "content-encoding", "accept", "user-agent"),  # of the request itself
     *("idempotency-key", "webhook-id", "webhook-timestamp", "webhook-signature"),  # of the one try
