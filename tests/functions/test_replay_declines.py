@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,13 +16,17 @@ from functions.requests import EVENT, EVENTS
 from gateway.asgi import call as post
 from pik.api.capture_stream import Approval, ReplayPolicy
 from pik.api.conditions import Reason
-from pik.api.replay_job import StaleAction
+from pik.api.replay_job import StaleAction, TimeField
+from pik.api.targets import TargetType
 from pik.execution.replay.ledger import read_progress
+from pik.execution.replay.occupancy import leave, occupy
 from pik.execution.replay.runs import read_record
 from pik.execution.stream_task import StreamTask
 from pik.functions.ingest import IngestFunction, IngestTask
 from pik.functions.invocations import Invocation
 from pik.functions.replay import ReplayFunction, ReplayTask, Unfinished
+from pik.planning.replay.occupancy import Occupant
+from pik.planning.replay.spec import TargetAddress
 
 pytestmark = pytest.mark.emulator
 
@@ -89,6 +94,40 @@ def test_a_plan_that_is_out_of_date_is_not_sent(there: There, minute: int, reaso
     assert asyncio.run(read_record(stream, shown["run_id"])) is None
     # as it stands by now nothing keeps it, and without a care for it the plan may go
     assert there.replay(entity, task={}, run_key=f"{entity}-again")["sent"] in (5, 6)
+
+
+def test_a_slice_that_changes_while_the_queue_is_waited_for_is_not_sent(there: There) -> None:
+    """Between two looks at the time that is left, others come and go."""
+    entity, stream = "waiting", there.place.opened(there.task)
+    there.capture(*range(5), entity=entity)
+    place = TargetAddress(TargetType.SQS, there.queue).place
+    other = Occupant(
+        "f" * 64, "shop", "job", "1", TimeField.EVENT_TIME, at(0), at(60), since=stream.clock.now().text
+    )
+
+    def comes() -> None:
+        assert asyncio.run(occupy(stream, place, other, lambda *_: False)) is None
+        there.capture(40, entity=entity)
+
+    def goes() -> None:
+        asyncio.run(leave(stream, place, other.run_id))
+
+    looks = iter([None, comes, goes])
+
+    def seconds_left() -> float:
+        if (work := next(looks, None)) is not None:
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(work).result()
+        return 60.0
+
+    task = ReplayTask(there.task, there.queue, on_stale=StaleAction.FAIL)
+    function = ReplayFunction(task, there.place.access, there.place.scratch / "replay")
+    event = {"entity_id": entity, "start_time": at(0), "end_time": at(30)}
+    answer = function(event, Invocation("waiting", seconds_left))
+    function.close()
+    assert (answer["error"]["reason"], answer["sent"]) == (Reason.STALE_EVENTS, 0)
+    [found] = [there.place.body(key) for key in there.place.keys(stream.layout.target(place))]
+    assert b"waiting" not in found  # and nobody waits for it
 
 
 def test_what_a_run_has_sent_is_told_whatever_is_allowed_by_now(there: There) -> None:
