@@ -514,7 +514,8 @@ async def test_a_run_that_was_begun_is_seen_though_its_job_is_refused(
 
 async def test_objects_whose_names_begin_the_same_have_jobs_of_their_own(cluster: JobCluster) -> None:
     names = [f"{'long.' * 20}{letter}" for letter in "ab"]
-    keys = [await applied(cluster, text=RUN.replace("again", name)) for name in names]
+    texts = [RUN.replace("again", name).replace("9/x", f"9/{name[-1]}") for name in names]
+    keys = [await applied(cluster, text=text) for text in texts]
     assert selector_of(keys[0]) == selector_of(keys[1])
     jobs = cluster.api.jobs()
     assert len(jobs) == 2

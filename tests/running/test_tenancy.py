@@ -153,7 +153,7 @@ async def test_a_deletion_without_aws_says_why_it_waits_and_lets_go_when_it_is_t
     await cut_off.start()
     await world.remove("CaptureStream", "things")
     said = await until_reason(world, "CaptureStream", "things", "Ready", "AWSUnavailable")
-    assert "bucket and table are not deleted yet" in said
+    assert "what AWS has of it is not deleted yet" in said
     assert f'the annotation {ABANDON}: "true" leaves it at once' in said
     await world.merge("CaptureStream", "things", {"metadata": {"annotations": {ABANDON: "true"}}})
     await world.until_gone("CaptureStream", "things")

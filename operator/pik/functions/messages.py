@@ -88,7 +88,7 @@ async def take(
     records: Sequence[Mapping[str, Any]] = event["Records"]
     is_stream = _origin(event) == KINESIS
     arn = str(records[0].get("eventSourceARN", ""))
-    source = _task_of(arn, sources or {})
+    source = (sources or {}).get(arn, SourceTask())
     reports = not is_stream if source.reports is None else source.reports
     in_order = reports and (is_stream or arn.endswith(".fifo"))
     messages = []
@@ -111,14 +111,6 @@ async def take(
         at = messages.index(failed[0])
         again = [_identifier(record) for record in (records[at : at + 1] if is_stream else records[at:])]
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in again]}
-
-
-def _task_of(arn: str, sources: Mapping[str, SourceTask]) -> SourceTask:
-    """Where nothing is said of any source, all are of the usual form. Raises `BatchFailed` for one that is
-    not among those that are told of: read in another form than its own it would become other events."""
-    if sources and arn not in sources:
-        raise BatchFailed(f"this function is not told how to read {arn}")
-    return sources.get(arn, SourceTask())
 
 
 async def _read(door: Door, record: Mapping[str, Any], source: SourceTask) -> _Message:
