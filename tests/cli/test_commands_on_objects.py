@@ -12,9 +12,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from local.folders import STREAM, THINGS, Folder
-from pik.api.capture_stream import CaptureStreamStatus
 from pik.api.common import StatusCondition
 from pik.api.manifests import load_text
+from pik.api.stream_status import CaptureStreamStatus
 from pik.api.validation import admit
 from pik.cli.main import pik
 

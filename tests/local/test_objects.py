@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from local.folders import STREAM, THINGS, Folder
-from pik.api.capture_stream import CaptureStream, CaptureStreamStatus
+from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import Reason
 from pik.api.kinds import AnyResource
+from pik.api.stream_status import CaptureStreamStatus
 from pik.controller.manager import Manager, Reconcilers
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import Done, EventType, ObjectEvent, Pass

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pik.api.capture_stream import CaptureStreamSpec, DriftAction
+from pik.api.capture_stream import CaptureStreamSpec
+from pik.api.stream_status import DriftAction
 from pik.domain.errors import BucketTaken, DataLost, NoSuchBucket, OwnershipConflict, Unusable
 from pik.planning.drift import plan
 from pik.planning.storage import (

@@ -8,8 +8,9 @@ from hashlib import sha256
 
 import msgspec
 
-from pik.api.capture_stream import CaptureStream, SourceProgress, SourceState, SourceStatus
+from pik.api.capture_stream import CaptureStream
 from pik.api.sources import Compression, S3Source, SourceType
+from pik.api.stream_status import SourceProgress, SourceState, SourceStatus
 from pik.controller.engines import backfill
 from pik.controller.intake_rules import intake_rules
 from pik.controller.objects import key_of

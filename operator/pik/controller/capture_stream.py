@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pik.api.capture_stream import AuthType, CaptureStream, IndexStatus, StorageStatus
+from pik.api.capture_stream import AuthType, CaptureStream
 from pik.api.common import Toggle
 from pik.api.conditions import ConditionType, Reason, condition_of
+from pik.api.stream_status import IndexStatus, StorageStatus
 from pik.controller.backfills import AGAIN as BACKFILL_AGAIN
 from pik.controller.faults import outcome_of
 from pik.controller.feed_removal import halted, is_fed

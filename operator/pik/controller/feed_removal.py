@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pik.api.capture_stream import CaptureStream, FunctionStatus, SourceState, SourceStatus
+from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType, Reason
+from pik.api.stream_status import FunctionStatus, SourceState, SourceStatus
 from pik.controller.faults import outcome_of
 from pik.controller.outcome import EventType, ObjectEvent, Outcome
 from pik.controller.stream_functions import declared, is_of_stream, name_of, stopped

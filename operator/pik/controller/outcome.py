@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pik.api.aggregate_version import AggregateVersionStatus
-from pik.api.capture_stream import CaptureStreamStatus
 from pik.api.common import StatusCondition
 from pik.api.conditions import (
     REASONS,
@@ -23,6 +22,7 @@ from pik.api.conditions import (
 )
 from pik.api.kinds import AnyResource
 from pik.api.replay_job import ReplayJobStatus
+from pik.api.stream_status import CaptureStreamStatus
 from pik.controller.objects import ObjectKey
 from pik.domain.instants import Instant, parse_instant
 

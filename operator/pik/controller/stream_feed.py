@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pik.api.capture_stream import CaptureStream, FunctionStatus, SourceStatus
+from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType, Reason, is_true
 from pik.api.sources import SourceType
+from pik.api.stream_status import FunctionStatus, SourceStatus
 from pik.controller.backfills import backfilled
 from pik.controller.engines import function_environment
 from pik.controller.faults import outcome_of

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pik.api.capture_stream import CaptureStream, CaptureStreamStatus, FunctionStatus
+from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType
 from pik.api.functions import FunctionSettings, URLAuthType
+from pik.api.stream_status import CaptureStreamStatus, FunctionStatus
 from pik.controller.naming import names_of
 from pik.controller.told import is_settled
 from pik.controller.workshop import OpenStream

@@ -8,10 +8,11 @@ from collections.abc import Mapping as Mapping_
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pik.api.capture_stream import CaptureStream, DriftAction, SourceState, SourceStatus
+from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType
 from pik.api.functions import FunctionSettings
 from pik.api.sources import Source, SourceType, SQSSource
+from pik.api.stream_status import DriftAction, SourceState, SourceStatus
 from pik.controller.naming import names_of
 from pik.controller.told import is_settled
 from pik.controller.world import World

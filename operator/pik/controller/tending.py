@@ -4,7 +4,7 @@ to find: a stream that takes no events is hardly ever asked about."""
 
 from __future__ import annotations
 
-from pik.api.capture_stream import Counters
+from pik.api.stream_status import Counters
 from pik.controller.counting import Counts
 from pik.controller.objects import ObjectKey
 from pik.controller.outcome import EventType, ObjectEvent

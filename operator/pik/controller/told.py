@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pik.api.capture_stream import CaptureStream, CaptureStreamStatus, Drift, DriftAction
+from pik.api.capture_stream import CaptureStream
 from pik.api.common import StatusCondition
 from pik.api.conditions import REASONS, ConditionType, Reason, condition_of, with_condition, without_condition
+from pik.api.stream_status import CaptureStreamStatus, Drift, DriftAction
 from pik.controller.faults import STALLED_AGAIN
 from pik.controller.outcome import EventType, ObjectEvent, Stalled
 from pik.domain.instants import Instant

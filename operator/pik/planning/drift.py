@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from pik.api.capture_stream import DriftAction, DriftPolicy
+from pik.api.capture_stream import DriftPolicy
+from pik.api.stream_status import DriftAction
 
 A = TypeVar("A")
 

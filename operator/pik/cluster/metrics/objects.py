@@ -10,10 +10,10 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from pik.api.aggregate_version import AggregateVersionStatus
-from pik.api.capture_stream import CaptureStreamStatus
 from pik.api.conditions import ConditionType, condition_of
 from pik.api.kinds import AnyResource
 from pik.api.replay_job import ProgressStatus, ReplayJobStatus
+from pik.api.stream_status import CaptureStreamStatus
 from pik.cluster.metrics import names
 from pik.cluster.metrics.names import Metric
 from pik.cluster.metrics.registry import Values, counter, read

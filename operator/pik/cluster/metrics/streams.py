@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from pik.api.capture_stream import CaptureStreamStatus
 from pik.api.kinds import AnyResource
+from pik.api.stream_status import CaptureStreamStatus
 from pik.cluster.metrics import names
 from pik.cluster.metrics.registry import Values, read
 from pik.controller.objects import ObjectKey, key_of
