@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pik.cluster.operator as process
-from pik.api.capture_stream import CaptureStream, Storage
+from pik.api.capture_stream import CaptureStream
+from pik.api.storage import Storage
 from pik.aws.clients import AwsAccess
 from pik.cluster.api import configuration
 from pik.cluster.settings import OperatorSettings

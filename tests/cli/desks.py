@@ -11,9 +11,10 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from pik.api.capture_stream import CaptureStream, Storage
+from pik.api.capture_stream import CaptureStream
 from pik.api.common import Resource
 from pik.api.kinds import AnyResource
+from pik.api.storage import Storage
 from pik.cli.desk import Desk, Doors
 from pik.cli.main import pik
 from pik.cli.shelf import Item, Shelf, one_of

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pik.api.capture_stream import CaptureStream, Storage
+from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import ConditionType, condition_of, is_true
 from pik.api.functions import Architecture
 from pik.api.kinds import AnyResource
 from pik.api.manifests import load_text
+from pik.api.storage import Storage
 from pik.api.validation import admit
 from pik.aws.system import SystemEntropy
 from pik.controller.background import Background

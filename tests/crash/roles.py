@@ -22,8 +22,9 @@ import msgspec
 
 from crash.fate import Counts, Doom, Doomed, doomed_app
 from crash.steps import Step
-from pik.api.capture_stream import IndexWrites, Storage
+from pik.api.capture_stream import IndexWrites
 from pik.api.replay_job import ReplayJobSpec
+from pik.api.storage import Storage
 from pik.aws.clients import AwsAccess, AwsClients
 from pik.aws.index_items import SCHEMA
 from pik.controller.aws_cloud import AwsCloud

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pik.api.capture_stream import ObjectLockMode, Storage
+from pik.api.storage import ObjectLockMode, Storage
 from pik.aws.errors import call, is_code
 from pik.domain.errors import AlreadyExists, Changed, NoSuchBucket, NoSuchObject, PikError, Refused
 from pik.domain.instants import Instant, instant_of

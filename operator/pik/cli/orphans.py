@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from pik.api.capture_stream import CaptureStream, Storage
+from pik.api.capture_stream import CaptureStream
+from pik.api.storage import Storage
 from pik.cli import layout
 from pik.cli.desk import Desk, at_a_desk
 from pik.cli.output import Format, Table, output_option, print_table, show_csv, show_json

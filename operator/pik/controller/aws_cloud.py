@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore.loaders import Loader
 
-from pik.api.capture_stream import CaptureStream, IndexWrites, Storage
+from pik.api.capture_stream import CaptureStream, IndexWrites
+from pik.api.storage import Storage
 from pik.api.targets import DEFAULT_BATCH, Invocation, S3Format, TargetType
 from pik.aws.athena import AthenaQueries
 from pik.aws.clients import AssumedRole, AwsAccess, AwsClients

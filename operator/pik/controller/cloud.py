@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pik.api.capture_stream import CaptureStream, IndexWrites, Storage
+from pik.api.capture_stream import CaptureStream, IndexWrites
+from pik.api.storage import Storage
 from pik.planning.replay.spec import TargetAddress
 from pik.ports.catalog import Catalog
 from pik.ports.functions import FunctionProvisioner

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pik.api.capture_stream import CaptureStream, DeletionPolicy
+from pik.api.capture_stream import CaptureStream
 from pik.api.conditions import Reason
+from pik.api.storage import DeletionPolicy
 from pik.controller.athena import drop_table
 from pik.controller.faults import outcome_of
 from pik.controller.feed_removal import is_fed, removed

@@ -12,8 +12,9 @@ from hashlib import sha256
 
 import msgspec
 
-from pik.api.capture_stream import BucketOrigin, CaptureStreamSpec, DeletionPolicy, EncryptionType
+from pik.api.capture_stream import CaptureStreamSpec
 from pik.api.common import Toggle
+from pik.api.storage import BucketOrigin, DeletionPolicy, EncryptionType
 from pik.domain.errors import BucketTaken, DataLost, NoSuchBucket, OwnershipConflict, Unusable
 from pik.planning import drift
 

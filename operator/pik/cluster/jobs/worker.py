@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from pik.api.aggregate_version import AggregateVersion
-from pik.api.capture_stream import Storage
 from pik.api.conditions import Reason
 from pik.api.replay_job import ReplayJob
+from pik.api.storage import Storage
 from pik.api.targets import TargetType
 from pik.aws.clients import AssumedRole, AwsAccess
 from pik.aws.system import SystemClock, SystemEntropy, ThreadOffload

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from pik.api.capture_stream import (
-    BucketOrigin,
-    CaptureStream,
-    Deduplication,
-    DeletionPolicy,
-    EncryptionType,
-)
+from pik.api.capture_stream import CaptureStream, Deduplication
+from pik.api.storage import BucketOrigin, DeletionPolicy, EncryptionType
 from pik.planning.iam.feeds import Feed, feed_of
 from pik.planning.storage import bucket_name, bucket_pattern, table_name
 
