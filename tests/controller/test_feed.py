@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -497,3 +498,26 @@ async def test_an_object_that_was_read_in_the_wrong_form_is_read_again_in_the_ri
     zipped = {**OBJECTS, "s3": {**OBJECTS["s3"], "compression": "Gzip"}}
     await ready(cluster, stream(zipped, function=None))
     assert cluster.status(key).sources[0].progress.events == 1
+
+
+async def test_an_object_that_may_not_be_read_stops_no_other(cluster: Cluster) -> None:
+    """One that is archived, say. All that were read are on record, and it is tried again."""
+    archive = cluster.cloud.objects("archive", None)
+    cluster.account.bucket("archive").exists = True
+    line = {"source": "s", "event_type": "t", "entity_id": "e", "event_time": "2025-01-01T00:00:00Z"}
+    for name in ("2025/a", "2025/b"):
+        await archive.create(name, json.dumps({**line, "payload": name}).encode())
+    saves = count()  # the second is of the other one, which is on record then
+
+    def archived(call: str) -> Exception | None:
+        return Denied("InvalidObjectState") if call == "objects.save" and next(saves) != 1 else None
+
+    cluster.cloud.fault = archived
+    key = await applied(cluster, stream(OBJECTS, function=None))
+    (source,) = cluster.status(key).sources
+    assert (source.progress.objects, source.progress.events) == (1, 1)
+    assert source.message == "2025/a: InvalidObjectState"
+    cluster.cloud.fault = lambda _: None
+    await cluster.advance(900)
+    assert cluster.condition(key, "Ready") == ("True", "Provisioned")
+    assert cluster.status(key).sources[0].progress.objects == 2

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pik.domain.errors import RoleNotAllowed
+from pik.domain.errors import RoleNotAllowed, SourceNotAllowed
 from pik.planning.roles import UnreadableRoles, parse_roles, session_name
 
 ROLE, OTHER = "arn:aws:iam::123456789012:role/orders", "arn:aws-us-gov:iam::123456789012:role/a/b@c"
@@ -70,3 +70,56 @@ def test_what_is_wrong_is_said_with_its_place(changed: str, to: str, said: str) 
 def test_a_session_has_a_name_that_sts_takes(namespace: str, name: str) -> None:
     assert session_name(namespace) == name
     assert re.fullmatch(r"[\w+=,.@-]{2,64}", name)
+
+
+FEEDING = f"""
+functionRoles:
+  - {{roleARN: "{ROLE}", namespaces: [shop], maxReservedConcurrency: 5}}
+  - {{roleARN: "{OTHER}", namespaces: [shop], openURL: true}}
+sources:
+  - {{address: "s3://archive/shop/*", namespaces: [shop]}}
+  - {{address: "eventbridge://default", namespaces: [billing]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "namespace", "reserved", "open_url", "lacks"),
+    [
+        (ROLE, "shop", None, False, None),
+        (ROLE, "shop", 5, False, None),
+        (ROLE, "shop", 6, False, "a maxReservedConcurrency of 6"),
+        (ROLE, "shop", None, True, "openURL"),
+        (ROLE, "billing", None, False, "under functionRoles for namespace billing"),
+        (OTHER, "shop", None, True, None),
+        (OTHER, "shop", 1, False, "a maxReservedConcurrency of 1"),
+    ],
+)
+def test_a_function_may_have_what_its_grant_says(
+    role: str, namespace: str, reserved: int | None, open_url: bool, lacks: str | None
+) -> None:
+    found = parse_roles(FEEDING, "roles.yaml")
+    if lacks is None:
+        found.check_function_role(role, namespace, reserved, open_url=open_url)
+        return
+    with pytest.raises(RoleNotAllowed, match=lacks):
+        found.check_function_role(role, namespace, reserved, open_url=open_url)
+
+
+@pytest.mark.parametrize(
+    ("address", "namespace", "allowed"),
+    [
+        ("s3://archive/shop/2025/", "shop", True),
+        ("s3://archive/shopping/", "shop", False),
+        ("s3://archive/shop/2025/", "billing", False),
+        ("eventbridge://default", "billing", True),
+        ("eventbridge://default", "shop", False),
+        ("eventbridge://default-2", "billing", False),
+    ],
+)
+def test_a_source_is_for_the_namespaces_that_are_named(address: str, namespace: str, allowed: bool) -> None:
+    found = parse_roles(FEEDING, "roles.yaml")
+    if allowed:
+        found.check_source(address, namespace)
+        return
+    with pytest.raises(SourceNotAllowed, match=address):
+        found.check_source(address, namespace)

@@ -109,7 +109,8 @@ class SourceStatus(Observed):
         description="Where to send, or what is read: URL of a queue, ARN of a stream, or s3:// address.",
     )
     deadLetters: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
-        default=None, description="URL of the queue with what was not taken."
+        default=None,
+        description="The queue with what was not taken: its URL, or of an attached source's its ARN.",
     )
     state: SourceState = Field(description="Reading, Paused or Failing.")
     message: Annotated[str, StringConstraints(max_length=1024)] | None = Field(

@@ -127,20 +127,15 @@ class AwsFunctions:
         await self._found(self._client.delete_function, FunctionName=name)
 
     async def _create(self, action: CreateFunction) -> None:
-        try:
-            await self._call(
-                self._client.create_function,
-                FunctionName=action.function,
-                Code={"S3Bucket": action.code.bucket, "S3Key": action.code.key},
-                Architectures=[action.settings.architecture],
-                Tags=action.tags,
-                PackageType="Zip",
-                **_configuration(action.settings),
-            )
-        except PikError as error:
-            if not is_code(error, _CONFLICT):
-                raise
-            raise Unavailable(f"the function {action.function} is being made") from error
+        await self._call(
+            self._client.create_function,
+            FunctionName=action.function,
+            Code={"S3Bucket": action.code.bucket, "S3Key": action.code.key},
+            Architectures=[action.settings.architecture],
+            Tags=action.tags,
+            PackageType="Zip",
+            **_configuration(action.settings),
+        )
         await self._until_settled(action.function, action.code.sha256)
 
     async def _until_settled(self, name: str, sha256: str | None = None, version: str = "$LATEST") -> None:
@@ -247,7 +242,7 @@ class AwsFunctions:
         try:
             return await call(self._io, method, **request)
         except PikError as error:
-            if is_code(error, _CONFLICT) and method != self._client.create_function:
+            if is_code(error, _CONFLICT):
                 raise Unavailable(f"another change of it is under way: {error}") from error
             raise
 
